@@ -1,0 +1,5 @@
+//! Stanza × Message → Decision.
+
+/// Stub.
+#[derive(Debug)]
+pub struct Decision;

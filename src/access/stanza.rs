@@ -1,0 +1,38 @@
+//! One stanza of the access files: who, whence, what, how long.
+
+use crate::crypto::hmac::HmacAuth;
+use crate::crypto::openpgp::{KeyringId, RecipientRule, SignerRule};
+use crate::crypto::rijndael::RijndaelAuth;
+use crate::grant::StanzaId;
+use crate::net::{AddrSet, PortSet};
+use crate::time::{Lifetime, Timestamp};
+
+/// One stanza, checked and resolved: no text is left to be interpreted.
+#[derive(Clone, Debug)]
+pub struct Stanza {
+    pub id: StanzaId,
+    /// Matches the packet's source address, never the address inside the message.
+    pub source: AddrSet,
+    pub destination: AddrSet,
+    /// `None`: every port may be asked for.
+    pub open_ports: Option<PortSet>,
+    pub restrict_ports: Option<PortSet>,
+    pub rijndael: Option<RijndaelAuth>,
+    pub openpgp: Option<OpenPgpAccess>,
+    /// When set, every packet for this stanza must carry a valid tag.
+    pub hmac: Option<HmacAuth>,
+    pub timeout: Lifetime,
+    pub max_timeout: Lifetime,
+    pub require_username: Option<String>,
+    pub require_source_address: bool,
+    pub expires: Option<Timestamp>,
+}
+
+/// How a stanza takes OpenPGP packets.
+#[derive(Clone, Debug)]
+pub struct OpenPgpAccess {
+    /// Which of the loaded keyrings decrypts and verifies.
+    pub keyring: KeyringId,
+    pub recipient: RecipientRule,
+    pub signer: SignerRule,
+}

@@ -1,0 +1,7 @@
+//! The client program.
+
+use std::process::ExitCode;
+
+pub fn main() -> ExitCode {
+    ExitCode::FAILURE
+}

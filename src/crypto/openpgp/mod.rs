@@ -1,0 +1,55 @@
+//! OpenPGP: one trait, several engines, one policy, decided here and never per engine (`docs/architecture.md`).
+//!
+//! An [`Engine`] decrypts a message and says, for each signature in it, what is true. What that is worth is decided by
+//! [`SignerRule`] and [`RecipientRule`] alone.
+
+mod fingerprint;
+pub mod framing;
+mod policy;
+pub mod sequoia;
+
+pub use fingerprint::{Fingerprint, NotAFingerprint};
+pub use policy::{RecipientRule, SignerRule};
+
+use crate::reason::{Reason, SignatureFault};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// Decrypts and verifies with the keys of one keyring.
+pub trait Engine {
+    /// Opens one binary OpenPGP message. `now` decides on expiry. Refuses what is damaged, not for our keys or without
+    /// integrity protection as [`Reason::GpgDecrypt`]; bad signatures are *reported*, not refused: see the policy.
+    fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason>;
+}
+
+/// A decrypted message. Nothing is decided yet.
+#[derive(Debug)]
+pub struct Opened {
+    pub plaintext: Secret<Vec<u8>>,
+    /// The certificate it was encrypted to, by its primary key, and the key that decrypted.
+    pub recipient: KeyPath,
+    /// In the order of the message.
+    pub signatures: Vec<Signature>,
+}
+
+/// One signature, and what is true of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Whose certificate verified it. `None` when the issuer is unknown: then nothing it says is true.
+    pub by: Option<KeyPath>,
+    pub user_id: Option<String>,
+    /// `None`: valid at the time of checking.
+    pub fault: Option<SignatureFault>,
+}
+
+/// A key inside a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPath {
+    pub primary: Fingerprint,
+    /// The key itself: the primary again, or a subkey.
+    pub key: Fingerprint,
+}
+
+/// Which of the daemon's loaded keyrings a stanza uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyringId(pub usize);

@@ -1,0 +1,1 @@
+//! The Sequoia engine: stub.

@@ -1,0 +1,7 @@
+//! The daemon program.
+
+use std::process::ExitCode;
+
+pub fn main() -> ExitCode {
+    ExitCode::FAILURE
+}

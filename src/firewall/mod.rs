@@ -1,0 +1,1 @@
+//! The firewall: opens what was granted, closes it again, and cleans up.
