@@ -1,0 +1,17 @@
+//! All behaviour tests, one file per behaviour. They use the real parts: nftables, libpcap, GnuPG, and the original
+//! programs, in network namespaces of their own. What is missing makes a test fail with what to install.
+
+mod support;
+
+mod bad_input;
+mod captures;
+mod client;
+mod config;
+mod crash;
+mod daemon;
+mod demo;
+mod docs;
+mod firewall;
+mod matrix;
+mod openpgp;
+mod vectors;
