@@ -1,0 +1,160 @@
+//! What the configuration says about the firewall, as plain data.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Which firewall, and where in it. Built by `config`, consumed by [`Firewall`](super::Firewall).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirewallSettings {
+    pub backend: BackendName,
+    /// `NFT_INPUT_ACCESS`. `None`: found in the ruleset, when there is exactly one candidate.
+    pub access: Option<InputAccess>,
+    /// `FIREWALL_EXE`. `None`: the back-end's own program, searched in `PATH`.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for FirewallSettings {
+    fn default() -> Self {
+        Self { backend: BackendName::Nftables, access: None, program: None }
+    }
+}
+
+/// A firewall we can speak to. The others of the original come one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendName {
+    Nftables,
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BackendName::Nftables => "nftables",
+        })
+    }
+}
+
+/// The administrator's base chain that gets our jump, written `inet filter input`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InputAccess {
+    pub family: Family,
+    pub table: Name,
+    pub chain: Name,
+}
+
+impl fmt::Display for InputAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family, self.table, self.chain)
+    }
+}
+
+impl FromStr for InputAccess {
+    type Err = InputAccessError;
+
+    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+        let mut words = text.split_ascii_whitespace();
+        let (Some(family), Some(table), Some(chain), None) = (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(InputAccessError);
+        };
+        Ok(Self { family: family.parse()?, table: table.parse()?, chain: chain.parse()? })
+    }
+}
+
+/// The table families whose input hook sees IP packets before they are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    Inet,
+    Ip,
+    Ip6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Inet => "inet",
+            Family::Ip => "ip",
+            Family::Ip6 => "ip6",
+        })
+    }
+}
+
+impl FromStr for Family {
+    type Err = InputAccessError;
+
+    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+        match text {
+            "inet" => Ok(Family::Inet),
+            "ip" => Ok(Family::Ip),
+            "ip6" => Ok(Family::Ip6),
+            _ => Err(InputAccessError),
+        }
+    }
+}
+
+/// The name of a table or chain as nft writes it without quotes: it can stand in a script without changing its meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = InputAccessError;
+
+    /// The kernel takes up to 255 bytes (`NFT_NAME_MAXLEN`).
+    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+        let letter_first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
+        if letter_first && plain && text.len() < 256 { Ok(Self(text.to_owned())) } else { Err(InputAccessError) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a family (inet, ip or ip6), a table and a chain, like 'inet filter input'")]
+pub struct InputAccessError;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_access_point_is_three_words() {
+        let access: InputAccess = " inet  filter input ".parse().unwrap();
+        assert_eq!(access.to_string(), "inet filter input");
+        for bad in [
+            "",
+            "inet filter",
+            "inet filter input 1",
+            "arp filter input",
+            "INET filter input",
+            "inet fil;ter input",
+            "inet filter in\"put",
+            "inet 1filter input",
+            "inet filter {",
+        ] {
+            assert!(bad.parse::<InputAccess>().is_err(), "{bad:?} was read");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_again(text in "\\PC{0,40}") {
+            if let Ok(access) = text.parse::<InputAccess>() {
+                prop_assert_eq!(access.to_string().parse::<InputAccess>().unwrap(), access);
+            }
+        }
+    }
+}
