@@ -6,10 +6,12 @@
 mod fingerprint;
 pub mod framing;
 mod policy;
+mod seal;
 pub mod sequoia;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint};
 pub use policy::{RecipientRule, SignerRule};
+pub use seal::{MIN_TEXT, Role, SealError, Sealer, SignerPassphrase};
 
 use crate::reason::{Reason, SignatureFault};
 use crate::secret::Secret;
