@@ -1,1 +1,245 @@
-//! The order of all checks: stub.
+//! The gate: the order of all checks. Bytes and `now` in, a verdict out; no IO but the replay store, no clock, no log.
+//!
+//! Cheapest and least trusting first, so that a forgery costs a hash and not public-key work:
+//! shape → source → replay of the same text → per stanza: expiry, authentication, decryption, decoding → age →
+//! remember → policy. The first stanza that permits wins; when none does, the refusal is that of the stanza that got
+//! furthest.
+
+use std::time::Duration;
+
+use crate::access::{AccessTable, Stanza};
+use crate::crypto::unseal::{Keyrings, Unsealing};
+use crate::crypto::{Authenticated, Signer};
+use crate::grant::{Grant, GrantId, GrantTable, StanzaId};
+use crate::reason::Reason;
+use crate::replay::{ReplayKey, ReplayStore, Seen};
+use crate::spa::{Datagram, Envelope, HttpRules, Message};
+use crate::time::Timestamp;
+
+/// Everything that decides on packets.
+pub struct Gate {
+    access: AccessTable,
+    keyrings: Keyrings,
+    replay: Box<dyn ReplayStore + Send>,
+    grants: GrantTable,
+    rules: GateRules,
+}
+
+/// What holds for all stanzas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateRules {
+    /// How far a message's time may lie from ours, either way. `None`: ageing is off.
+    pub max_age: Option<Duration>,
+    pub http: HttpRules,
+}
+
+/// What to do about a datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Open(Opening),
+    Refuse(Refusal),
+}
+
+/// A grant to be opened, and those it makes superfluous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub grant: Grant,
+    pub message: Message,
+    pub supersedes: Vec<Grant>,
+}
+
+/// Why nothing is opened, and how far the packet came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// The stanza that got furthest.
+    pub stanza: Option<StanzaId>,
+    /// Set when the message was authentic, whatever the policy then said.
+    pub signer: Option<Signer>,
+    /// For a replay: the first time.
+    pub first_seen: Option<Seen>,
+}
+
+impl Gate {
+    /// `last` is the highest grant id ever given out.
+    pub fn new(
+        rules: GateRules,
+        access: AccessTable,
+        keyrings: Keyrings,
+        replay: Box<dyn ReplayStore + Send>,
+        last: GrantId,
+    ) -> Self {
+        Self { access, keyrings, replay, grants: GrantTable::after(last), rules }
+    }
+
+    /// Exchanges what the configuration says and keeps what has happened: open grants and what was seen.
+    pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) {
+        (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
+    }
+
+    pub fn handle(&mut self, datagram: &Datagram, now: Timestamp) -> Verdict {
+        match self.admit(datagram, now) {
+            Ok(opening) => Verdict::Open(opening),
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    fn admit(&mut self, datagram: &Datagram, now: Timestamp) -> Result<Opening, Refusal> {
+        let envelope = Envelope::recognise(&datagram.payload, self.rules.http)?;
+        let stanzas = self.access.candidates(&datagram.origin)?;
+        refuse_seen(&*self.replay, &envelope.replay_key())?;
+
+        let id = self.grants.next_id().map_err(|_| Reason::TooManyGrants)?;
+        let mut passage = Passage {
+            datagram,
+            envelope: &envelope,
+            unsealing: Unsealing::new(&envelope, &self.keyrings, now),
+            replay: &mut *self.replay,
+            max_age: self.rules.max_age,
+            now,
+            remembered: None,
+        };
+        let grant = passage.first_that_permits(&stanzas, id)?;
+        self.grants.insert(grant.0.clone());
+        let supersedes = self.grants.superseded_by(&grant.0);
+        Ok(Opening { grant: grant.0, message: grant.1, supersedes })
+    }
+
+    /// Takes a grant back that could not be opened.
+    pub fn withdraw(&mut self, id: GrantId) -> Option<Grant> {
+        self.grants.remove(id)
+    }
+
+    /// Takes up a grant that a former daemon left open.
+    pub fn adopt(&mut self, grant: Grant) {
+        self.grants.insert(grant);
+    }
+
+    /// Grants that have ended, and forgets replays that no longer matter.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
+        self.grants.expire(now)
+    }
+
+    /// Drops from the replay store what is too old to be taken anyway.
+    pub fn forget(&mut self, now: Timestamp) -> Result<(), crate::replay::StoreError> {
+        self.replay.forget(now)
+    }
+
+    /// When [`expire`](Self::expire) has something to do next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.grants.next_end()
+    }
+
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+}
+
+/// One packet on its way from stanza to stanza.
+struct Passage<'a> {
+    datagram: &'a Datagram,
+    envelope: &'a Envelope,
+    unsealing: Unsealing<'a>,
+    replay: &'a mut dyn ReplayStore,
+    max_age: Option<Duration>,
+    now: Timestamp,
+    /// The message this very packet was remembered as: a later stanza must not take it for a replay.
+    remembered: Option<ReplayKey>,
+}
+
+impl Passage<'_> {
+    fn first_that_permits(&mut self, stanzas: &[&Stanza], id: GrantId) -> Result<(Grant, Message), Refusal> {
+        let mut furthest: Option<Refusal> = None;
+        for stanza in stanzas {
+            match self.try_stanza(stanza, id) {
+                Ok(grant) => return Ok(grant),
+                // Without its memory the gate stays shut, whatever other stanzas would say.
+                Err(refusal) if refusal.reason == Reason::ReplayStore => return Err(refusal),
+                Err(refusal) => {
+                    let further = furthest.as_ref().is_none_or(|known| rank(&refusal) > rank(known));
+                    if further {
+                        furthest = Some(refusal);
+                    }
+                }
+            }
+        }
+        Err(furthest.unwrap_or_else(|| Reason::NoSourceMatch.into()))
+    }
+
+    fn try_stanza(&mut self, stanza: &Stanza, id: GrantId) -> Result<(Grant, Message), Refusal> {
+        let at = |reason: Reason| Refusal { stanza: Some(stanza.id), ..reason.into() };
+        stanza.refuse_expired(self.now).map_err(at)?;
+        let plaintext = self.unsealing.unseal(stanza).map_err(at)?;
+        let signer = plaintext.by().clone();
+        let identity = ReplayKey::of_plaintext(plaintext.value().expose());
+        // Without an HMAC a wrong Rijndael key shows here at the latest: until then nobody has signed anything.
+        let message = plaintext.try_map(|text| Message::decode(text.expose())).map_err(at)?;
+        let by = |refusal: Refusal| Refusal { stanza: Some(stanza.id), signer: Some(signer.clone()), ..refusal };
+        self.refuse_stale(&message, identity).map_err(by)?;
+        let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
+        let decision = stanza.decide(message.value(), source).map_err(|r| by(r.into()))?;
+        let grant = Grant {
+            id,
+            allow: decision.allow,
+            ports: decision.ports,
+            lifetime: decision.lifetime,
+            until: self.now.plus(decision.lifetime.as_duration()),
+            stanza: stanza.id,
+            user: message.value().user.to_string(),
+            signer: signer.clone(),
+            origin: self.datagram.origin,
+        };
+        Ok((grant, message.value().clone()))
+    }
+
+    /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is
+    /// remembered, also when it is refused for lying ahead: it must not be taken later either.
+    fn refuse_stale(&mut self, message: &Authenticated<Message>, identity: ReplayKey) -> Result<(), Refusal> {
+        let time = message.value().time;
+        let age = time.age_at(self.now);
+        let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
+        let forgettable = self.max_age.map(|window| time.plus(window));
+        let below_floor = forgettable.is_some_and(|end| end < self.replay.floor());
+        if below_floor || (out_of_window && age.seconds > 0) {
+            return Err(Reason::TooOld(age).into());
+        }
+        self.remember(identity, forgettable)?;
+        if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(()) }
+    }
+
+    fn remember(&mut self, identity: ReplayKey, until: Option<Timestamp>) -> Result<(), Refusal> {
+        if self.remembered == Some(identity) {
+            return Ok(());
+        }
+        refuse_seen(self.replay, &identity)?;
+        let keys = [self.envelope.replay_key(), identity];
+        let seen = Seen { origin: self.datagram.origin, at: self.now };
+        self.replay.remember(&keys, seen, until).map_err(|_| Reason::ReplayStore)?;
+        self.remembered = Some(identity);
+        Ok(())
+    }
+}
+
+fn refuse_seen(replay: &dyn ReplayStore, key: &ReplayKey) -> Result<(), Refusal> {
+    match replay.seen(key) {
+        Ok(None) => Ok(()),
+        Ok(first_seen) => Err(Refusal { first_seen, ..Reason::Replay.into() }),
+        Err(_) => Err(Reason::ReplayStore.into()),
+    }
+}
+
+/// How far a refused packet came: authentic, of the right kind, or not even that.
+fn rank(refusal: &Refusal) -> u8 {
+    match refusal.reason {
+        _ if refusal.signer.is_some() => 3,
+        Reason::GpgNoSignature | Reason::GpgBadSignature(_) | Reason::SignerNotListed(_) | Reason::WrongRecipient => 2,
+        Reason::NoKey | Reason::StanzaExpired | Reason::HmacMismatch | Reason::HmacLength => 0,
+        _ => 1,
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, stanza: None, signer: None, first_seen: None }
+    }
+}

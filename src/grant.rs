@@ -1,5 +1,6 @@
 //! What was decided, and what is open because of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -22,7 +23,7 @@ pub struct Grant {
 }
 
 /// Counts grants since the daemon was first started, so that a number is not used twice in one journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub u64);
 
 impl fmt::Display for GrantId {
@@ -38,5 +39,126 @@ pub struct StanzaId(pub u32);
 impl fmt::Display for StanzaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What is open. Bounded: only authenticated requests get in, and not more than [`GrantTable::MAX`] of them.
+#[derive(Debug, Default)]
+pub struct GrantTable {
+    open: BTreeMap<GrantId, Grant>,
+    by_end: BTreeSet<(Timestamp, GrantId)>,
+    by_address: BTreeSet<(IpAddr, GrantId)>,
+    last: GrantId,
+}
+
+/// The table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableFull;
+
+impl GrantTable {
+    pub const MAX: usize = 65_536;
+
+    /// Goes on counting after `last`.
+    pub fn after(last: GrantId) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    pub fn next_id(&self) -> Result<GrantId, TableFull> {
+        if self.open.len() >= Self::MAX { Err(TableFull) } else { Ok(GrantId(self.last.0 + 1)) }
+    }
+
+    /// Adds a grant under the id it got from [`next_id`](Self::next_id), or one that was found open at start.
+    pub fn insert(&mut self, grant: Grant) {
+        self.last = self.last.max(grant.id);
+        self.by_end.insert((grant.until, grant.id));
+        self.by_address.insert((grant.allow, grant.id));
+        self.open.insert(grant.id, grant);
+    }
+
+    pub fn remove(&mut self, id: GrantId) -> Option<Grant> {
+        let grant = self.open.remove(&id)?;
+        self.by_end.remove(&(grant.until, id));
+        self.by_address.remove(&(grant.allow, id));
+        Some(grant)
+    }
+
+    /// Takes out the grants that `newer` makes superfluous: same address, no other services, no later end.
+    pub fn superseded_by(&mut self, newer: &Grant) -> Vec<Grant> {
+        let covered = |older: &&Grant| {
+            older.id != newer.id && older.until <= newer.until && newer.ports.contains_all(&older.ports)
+        };
+        let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));
+        let ids: Vec<GrantId> =
+            same_address.filter_map(|(_, id)| self.open.get(id)).filter(covered).map(|grant| grant.id).collect();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// Takes out what has ended.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
+        let mut ended = Vec::new();
+        while let Some((until, id)) = self.by_end.first().copied()
+            && until <= now
+        {
+            ended.extend(self.remove(id));
+        }
+        ended
+    }
+
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.by_end.first().map(|(until, _)| *until)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Grant> {
+        self.open.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(id: u64, allow: &str, ports: &str, until: u64) -> Grant {
+        let allow = allow.parse().unwrap();
+        Grant {
+            id: GrantId(id),
+            allow,
+            ports: ports.parse().unwrap(),
+            lifetime: Lifetime::from_secs(30).unwrap(),
+            until: Timestamp::from_secs(until),
+            stanza: StanzaId(1),
+            user: "alice".into(),
+            signer: Signer::SharedKey,
+            origin: Origin::udp(allow),
+        }
+    }
+
+    fn ids(grants: &[Grant]) -> Vec<u64> {
+        grants.iter().map(|grant| grant.id.0).collect()
+    }
+
+    #[test]
+    fn grants_end_in_order_and_once() {
+        let mut table = GrantTable::default();
+        table.insert(grant(1, "192.0.2.1", "tcp/22", 130));
+        table.insert(grant(2, "192.0.2.2", "tcp/22", 110));
+        assert_eq!(table.next_end(), Some(Timestamp::from_secs(110)));
+        assert!(table.expire(Timestamp::from_secs(109)).is_empty());
+        assert_eq!(ids(&table.expire(Timestamp::from_secs(130))), [2, 1]);
+        assert!(table.expire(Timestamp::from_secs(999)).is_empty());
+        assert_eq!(table.next_end(), None);
+    }
+
+    #[test]
+    fn a_newer_grant_replaces_only_what_it_covers() {
+        let mut table = GrantTable::default();
+        table.insert(grant(1, "192.0.2.1", "tcp/22", 110));
+        table.insert(grant(2, "192.0.2.1", "tcp/22,udp/53", 110));
+        table.insert(grant(3, "192.0.2.2", "tcp/22", 110));
+        table.insert(grant(4, "192.0.2.1", "tcp/22", 200));
+        let newer = grant(5, "192.0.2.1", "tcp/22,tcp/80", 120);
+        table.insert(newer.clone());
+        assert_eq!(ids(&table.superseded_by(&newer)), [1]);
+        assert_eq!(table.iter().count(), 4);
+        assert_eq!(table.next_id(), Ok(GrantId(6)));
     }
 }

@@ -1,1 +1,97 @@
-//! Replays: stub.
+//! What has been seen, so that no packet is taken twice.
+//!
+//! Replays are refused in two steps. The digest of the text as received is cheap, stops floods, and is what the original
+//! keeps in its `digest.cache`. It proves nothing alone, because one signed message can be framed in several ways
+//! (RFC 9580 section 4.2), so the second key comes from inside the authenticated message.
+//!
+//! Invariants: only authenticated messages are remembered; they are remembered durably before anything is opened; and a
+//! message may be forgotten only once it is too old to be taken, whatever the clock does later: what is older than the
+//! store's [`floor`](ReplayStore::floor) is refused without a look.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::net::Origin;
+use crate::time::Timestamp;
+
+/// SHA-256 of a packet's text, or of its plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplayKey(pub [u8; 32]);
+
+impl ReplayKey {
+    /// The identity of a message, however it was framed: its plaintext holds the random value, the time and a digest.
+    pub fn of_plaintext(plaintext: &[u8]) -> Self {
+        Self(Sha256::digest(plaintext).into())
+    }
+}
+
+/// When and whence a packet was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub origin: Origin,
+    pub at: Timestamp,
+}
+
+/// The memory itself: here in RAM, in the daemon a file.
+pub trait ReplayStore {
+    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
+
+    /// Remembers all `keys`, or none. Durable on return. `until`: when it may be forgotten; `None` is never.
+    fn remember(&mut self, keys: &[ReplayKey], seen: Seen, until: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// Messages that could have been forgotten by this moment must be refused as too old. It never moves back.
+    fn floor(&self) -> Timestamp;
+
+    /// Drops what may be forgotten, and raises the floor.
+    fn forget(&mut self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// The memory cannot be read or written: nothing may be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the replay store failed: {0}")]
+pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A memory without a file: for tests, and for reading savefiles.
+#[derive(Debug)]
+pub struct MemoryStore {
+    seen: HashMap<ReplayKey, Seen>,
+    by_end: BTreeMap<Timestamp, Vec<ReplayKey>>,
+    floor: Timestamp,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { seen: HashMap::new(), by_end: BTreeMap::new(), floor: Timestamp::from_secs(0) }
+    }
+}
+
+impl ReplayStore for MemoryStore {
+    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+        Ok(self.seen.get(key).copied())
+    }
+
+    fn remember(&mut self, keys: &[ReplayKey], seen: Seen, until: Option<Timestamp>) -> Result<(), StoreError> {
+        self.seen.extend(keys.iter().map(|key| (*key, seen)));
+        if let Some(until) = until {
+            self.by_end.entry(until).or_default().extend(keys);
+        }
+        Ok(())
+    }
+
+    fn floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.floor = self.floor.max(now);
+        while let Some(entry) = self.by_end.first_entry()
+            && *entry.key() < now
+        {
+            for key in entry.remove() {
+                self.seen.remove(&key);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,5 +1,82 @@
-//! Stanza × Message → Decision.
+//! Stanza × Message → Decision: the policy, once a message is authentic and fresh (`spec/access.md` 4 to 6).
 
-/// Stub.
-#[derive(Debug)]
-pub struct Decision;
+use std::net::IpAddr;
+
+use crate::access::Stanza;
+use crate::net::{Origin, PortSet};
+use crate::reason::{Reason, UserMismatch};
+use crate::spa::{Message, Request};
+use crate::time::{Lifetime, Timestamp};
+
+/// What a stanza permits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub allow: IpAddr,
+    pub ports: PortSet,
+    pub lifetime: Lifetime,
+}
+
+impl Stanza {
+    /// Whether the stanza is for packets from there to there.
+    pub fn is_for(&self, origin: &Origin) -> bool {
+        // A destination we do not know matches only a stanza that does not care.
+        let destination = match origin.dst {
+            Some(dst) => self.destination.contains(dst),
+            None => self.destination == crate::net::AddrSet::Any,
+        };
+        destination && self.source.contains(origin.src)
+    }
+
+    pub fn refuse_expired(&self, now: Timestamp) -> Result<(), Reason> {
+        match self.expires {
+            Some(end) if end <= now => Err(Reason::StanzaExpired),
+            _ => Ok(()),
+        }
+    }
+
+    /// `source` is the address the packet speaks for: its own, or the one a trusted proxy names.
+    pub fn decide(&self, message: &Message, source: IpAddr) -> Result<Decision, Reason> {
+        let allow = self.address(message.request.allow(), source)?;
+        self.check_user(message)?;
+        let ports = match &message.request {
+            Request::Access { ports, .. } => ports.clone(),
+            // Neither is built yet; the configuration refuses to enable them, so no stanza permits them.
+            Request::Nat { .. } => return Err(Reason::NatDisabled),
+            Request::Command { .. } => return Err(Reason::CommandDisabled),
+        };
+        self.check_ports(&ports)?;
+        Ok(Decision { allow, ports, lifetime: self.lifetime(message) })
+    }
+
+    /// `0.0.0.0` and `::` mean "the address I come from".
+    fn address(&self, asked: IpAddr, source: IpAddr) -> Result<IpAddr, Reason> {
+        match asked {
+            asked if !asked.is_unspecified() => Ok(asked),
+            _ if self.require_source_address => Err(Reason::SourceAddressRequired),
+            _ => Ok(source.to_canonical()),
+        }
+    }
+
+    fn check_user(&self, message: &Message) -> Result<(), Reason> {
+        match &self.require_username {
+            Some(required) if required != message.user.as_str() => Err(Reason::UsernameMismatch(UserMismatch {
+                found: message.user.to_string(),
+                required: required.clone(),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// One restricted port refuses all; then each must be among those that may be asked for.
+    fn check_ports(&self, asked: &PortSet) -> Result<(), Reason> {
+        let restricted = self.restrict_ports.as_ref().is_some_and(|ports| ports.contains_any(asked));
+        let open = self.open_ports.as_ref().is_none_or(|ports| ports.contains_all(asked));
+        if restricted || !open { Err(Reason::PortDenied) } else { Ok(()) }
+    }
+
+    /// What the client asks for, or the default; never more than the stanza's maximum.
+    fn lifetime(&self, message: &Message) -> Lifetime {
+        let asked = message.timeout.and_then(|timeout| Lifetime::from_secs(timeout.secs()));
+        asked.unwrap_or(self.timeout).min(self.max_timeout)
+    }
+}

@@ -5,3 +5,26 @@ mod stanza;
 
 pub use decide::Decision;
 pub use stanza::{OpenPgpAccess, Stanza};
+
+use crate::net::Origin;
+use crate::reason::Reason;
+
+/// All stanzas, in file order: the first that permits a request wins.
+#[derive(Clone, Debug, Default)]
+pub struct AccessTable(Vec<Stanza>);
+
+impl AccessTable {
+    pub fn new(stanzas: Vec<Stanza>) -> Self {
+        Self(stanzas)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Stanza> {
+        self.0.iter()
+    }
+
+    /// The stanzas that are for packets from there: never empty.
+    pub fn candidates(&self, origin: &Origin) -> Result<Vec<&Stanza>, Reason> {
+        let stanzas: Vec<&Stanza> = self.0.iter().filter(|stanza| stanza.is_for(origin)).collect();
+        if stanzas.is_empty() { Err(Reason::NoSourceMatch) } else { Ok(stanzas) }
+    }
+}

@@ -3,6 +3,8 @@
 pub mod hmac;
 pub mod openpgp;
 pub mod rijndael;
+pub mod seal;
+pub mod unseal;
 
 use std::fmt;
 

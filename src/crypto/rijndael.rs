@@ -88,6 +88,13 @@ pub struct UnknownMode;
 /// What is sent instead of the first ten base64 characters: nothing. See `spec/wire.md` 4.3.
 pub const PREFIX: &str = "U2FsdGVkX1";
 
+/// Whether `body`, which stands behind [`PREFIX`], has the shape of a message: the four bits of the magic that travel,
+/// and whole blocks. Costs nothing and spares other work.
+pub fn fits(body: &str) -> bool {
+    let bytes = (PREFIX.len() + body.len()) * 3 / 4;
+    body.starts_with(['8', '9', '+', '/']) && bytes > HEADER && bytes.is_multiple_of(BLOCK)
+}
+
 /// The fewest bytes a message can have: header and one block.
 const HEADER: usize = MAGIC.len() + SALT;
 const MAGIC: &[u8; 8] = b"Salted__";

@@ -8,6 +8,6 @@ mod message;
 
 pub use codec::{MessageError, Plaintext};
 pub use datagram::Datagram;
-pub use digest::Digest;
-pub use envelope::{Body, Envelope, HttpRules, Limits};
+pub use digest::{Digest, UnknownDigest};
+pub use envelope::{Envelope, HttpRules};
 pub use message::{ClientTimeout, Message, NatTarget, RandomValue, Request, Username};
