@@ -36,7 +36,7 @@ pub struct GateRules {
 /// What to do about a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Open(Opening),
+    Open(Box<Opening>),
     Refuse(Refusal),
 }
 
@@ -57,7 +57,7 @@ pub struct Refusal {
     /// Set when the message was authentic, whatever the policy then said.
     pub signer: Option<Signer>,
     /// For a replay: the first time.
-    pub first_seen: Option<Seen>,
+    pub first_seen: Option<Box<Seen>>,
 }
 
 impl Gate {
@@ -79,7 +79,7 @@ impl Gate {
 
     pub fn handle(&mut self, datagram: &Datagram, now: Timestamp) -> Verdict {
         match self.admit(datagram, now) {
-            Ok(opening) => Verdict::Open(opening),
+            Ok(opening) => Verdict::Open(Box::new(opening)),
             Err(refusal) => Verdict::Refuse(refusal),
         }
     }
@@ -223,7 +223,7 @@ impl Passage<'_> {
 fn refuse_seen(replay: &dyn ReplayStore, key: &ReplayKey) -> Result<(), Refusal> {
     match replay.seen(key) {
         Ok(None) => Ok(()),
-        Ok(first_seen) => Err(Refusal { first_seen, ..Reason::Replay.into() }),
+        Ok(Some(seen)) => Err(Refusal { first_seen: Some(Box::new(seen)), ..Reason::Replay.into() }),
         Err(_) => Err(Reason::ReplayStore.into()),
     }
 }

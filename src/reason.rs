@@ -103,7 +103,7 @@ reasons! {
     // Policy.
     TooOld(Age) = "too-old";
     SourceAddressRequired = "source-address-required";
-    UsernameMismatch(UserMismatch) = "username-mismatch";
+    UsernameMismatch(Box<UserMismatch>) = "username-mismatch";
     NatDisabled = "nat-disabled";
     CommandDisabled = "command-disabled";
     PortDenied = "port-denied";

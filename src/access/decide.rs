@@ -59,10 +59,12 @@ impl Stanza {
 
     fn check_user(&self, message: &Message) -> Result<(), Reason> {
         match &self.require_username {
-            Some(required) if required != message.user.as_str() => Err(Reason::UsernameMismatch(UserMismatch {
-                found: message.user.to_string(),
-                required: required.clone(),
-            })),
+            Some(required) if required != message.user.as_str() => {
+                Err(Reason::UsernameMismatch(Box::new(UserMismatch {
+                    found: message.user.to_string(),
+                    required: required.clone(),
+                })))
+            }
             _ => Ok(()),
         }
     }
