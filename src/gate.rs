@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::access::{AccessTable, Stanza};
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::crypto::{Authenticated, Signer};
-use crate::grant::{Grant, GrantId, GrantTable, StanzaId};
+use crate::grant::{Grant, GrantId, GrantTable, Knock, StanzaId};
 use crate::reason::Reason;
 use crate::replay::{ReplayKey, ReplayStore, Seen};
 use crate::spa::{Datagram, Envelope, HttpRules, Message};
@@ -184,10 +184,12 @@ impl Passage<'_> {
             ports: decision.ports,
             lifetime: decision.lifetime,
             until: self.now.plus(decision.lifetime.as_duration()),
-            stanza: stanza.id,
-            user: message.value().user.to_string(),
-            signer: signer.clone(),
-            origin: self.datagram.origin,
+            knock: Some(Knock {
+                stanza: stanza.id,
+                user: message.value().user.to_string(),
+                signer: signer.clone(),
+                origin: self.datagram.origin,
+            }),
         };
         Ok((grant, message.value().clone()))
     }

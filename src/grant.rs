@@ -16,6 +16,13 @@ pub struct Grant {
     pub ports: PortSet,
     pub lifetime: Lifetime,
     pub until: Timestamp,
+    /// `None`: found open in the firewall when the daemon started.
+    pub knock: Option<Knock>,
+}
+
+/// The packet that led to a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knock {
     pub stanza: StanzaId,
     pub user: String,
     pub signer: Signer,
@@ -125,10 +132,7 @@ mod tests {
             ports: ports.parse().unwrap(),
             lifetime: Lifetime::from_secs(30).unwrap(),
             until: Timestamp::from_secs(until),
-            stanza: StanzaId(1),
-            user: "alice".into(),
-            signer: Signer::SharedKey,
-            origin: Origin::udp(allow),
+            knock: None,
         }
     }
 
