@@ -1,0 +1,218 @@
+//! One helper process per namespace: it holds the namespace, listens, connects, sends and captures there.
+//!
+//! It is the test program itself, started again inside the namespace, so nothing else needs to be installed. It takes one
+//! request per line on its standard input and ends with it: when the test dies, its namespaces vanish.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// The test's end of the helper.
+pub struct Agent {
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Agent {
+    /// `enter` is the command that makes or enters a namespace and then runs what follows it.
+    pub fn start(mut enter: Command) -> Self {
+        let program = std::env::current_exe().expect("no path to the test program");
+        let mut child = enter
+            .arg(program)
+            .args(["support::agent::serve_when_asked", "--exact", "--nocapture", "--test-threads=2"])
+            .env(ROLE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {:?}: {error}", enter.get_program()));
+        let requests = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        let mut agent = Self { child, requests, answers };
+        agent.ask("hello").unwrap_or_else(|why| {
+            panic!("cannot make a network namespace ({why}). Run as root, or allow unprivileged user namespaces.")
+        });
+        agent
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// One request, one answer. `Err` when the helper could not do it, or is gone.
+    pub fn ask(&mut self, request: &str) -> Result<String, String> {
+        let requests = self.requests.as_mut().ok_or("the helper is gone")?;
+        writeln!(requests, "{request}").and_then(|()| requests.flush()).map_err(|error| error.to_string())?;
+        loop {
+            let mut line = String::new();
+            match self.answers.read_line(&mut line) {
+                Ok(0) => return Err("the helper ended".into()),
+                Ok(_) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            // The test harness of the helper writes lines of its own.
+            if let Some(answer) = line.strip_prefix(GOOD) {
+                return Ok(answer.trim().to_owned());
+            }
+            if let Some(answer) = line.strip_prefix(BAD) {
+                return Err(answer.trim().to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The helper itself: does nothing unless it was started by [`Agent::start`].
+#[test]
+fn serve_when_asked() {
+    serve_if_asked();
+}
+
+/// For programs without the test harness, first thing in their `main`. `true`: this was the helper, and it is done.
+pub fn serve_if_asked() -> bool {
+    let asked = std::env::var_os(ROLE).is_some();
+    if asked {
+        serve();
+    }
+    asked
+}
+
+fn serve() {
+    let mut helper = Helper::default();
+    for request in std::io::stdin().lock().lines() {
+        let Ok(request) = request else { return };
+        let answer = match helper.answer(&request) {
+            Ok(answer) => format!("\n{GOOD}{answer}\n"),
+            Err(why) => format!("\n{BAD}{}\n", why.to_string().replace('\n', " ")),
+        };
+        let mut out = std::io::stdout().lock();
+        if out.write_all(answer.as_bytes()).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a request can fail with; only ever printed.
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Default)]
+struct Helper {
+    captured: Arc<Mutex<Vec<String>>>,
+}
+
+impl Helper {
+    fn answer(&mut self, request: &str) -> Result<String, Failure> {
+        let words: Vec<&str> = request.split(' ').collect();
+        match words[..] {
+            ["hello"] => Ok(String::new()),
+            ["listen", port] => listen(port.parse()?),
+            ["scan", from, to, millis, ref ports @ ..] => {
+                let from = if from == "-" { None } else { Some(from.parse()?) };
+                let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
+                let open = scan(from, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
+                Ok(open.iter().map(u16::to_string).collect::<Vec<_>>().join(" "))
+            }
+            ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
+            ["capture", device, port] => self.capture(device, port),
+            ["captured"] => Ok(self.captured.lock().map_err(|_| "capture failed")?.join(" ")),
+            _ => Err(format!("not a request: {request}").into()),
+        }
+    }
+
+    /// Keeps the UDP payloads that reach `device` for `port`.
+    fn capture(&mut self, device: &str, port: &str) -> Result<String, Failure> {
+        let mut capture = pcap::Capture::from_device(device)?.immediate_mode(true).snaplen(65535).open()?;
+        capture.filter(&format!("udp dst port {port}"), true)?;
+        let captured = Arc::clone(&self.captured);
+        std::thread::spawn(move || {
+            while let Ok(frame) = capture.next_packet() {
+                if let Some(payload) = udp_payload(frame.data) {
+                    captured.lock().expect("not poisoned: nothing panics with it").push(to_hex(payload));
+                }
+            }
+        });
+        Ok(String::new())
+    }
+}
+
+/// A service that greets, so that a connection is proven by a byte that came back through the firewall.
+fn listen(port: u16) -> Result<String, Failure> {
+    let listener = TcpListener::bind(("::", port))?;
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let _ = connection.write_all(GREETING);
+        }
+    });
+    Ok(String::new())
+}
+
+/// Which ports greet within `limit`; all are tried at once.
+fn scan(from: Option<IpAddr>, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<u16>, Failure> {
+    let end = Instant::now() + limit;
+    let mut waiting = Vec::new();
+    for &port in ports {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+        if let Some(from) = from {
+            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+        }
+        match rustix::net::connect(&socket, &SocketAddr::new(to, port)) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => waiting.push((port, socket)),
+            Err(rustix::io::Errno::CONNREFUSED) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut open = Vec::new();
+    for (port, socket) in waiting {
+        if ready(&socket, PollFlags::OUT, end)? && sockopt::socket_error(&socket)?.is_ok() {
+            let mut byte = [0; GREETING.len()];
+            let connection = std::net::TcpStream::from(socket);
+            if ready(&connection, PollFlags::IN, end)? && (&connection).read(&mut byte)? > 0 {
+                open.push(port);
+            }
+        }
+    }
+    Ok(open)
+}
+
+fn ready(socket: &impl std::os::fd::AsFd, what: PollFlags, end: Instant) -> Result<bool, Failure> {
+    let left = end.saturating_duration_since(Instant::now());
+    Ok(poll(&mut [PollFd::new(socket, what)], Some(&left.try_into()?))? > 0)
+}
+
+fn send(from: IpAddr, to: SocketAddr, payload: &[u8]) -> Result<String, Failure> {
+    UdpSocket::bind((from, 0))?.send_to(payload, to)?;
+    Ok(String::new())
+}
+
+fn udp_payload(frame: &[u8]) -> Option<&[u8]> {
+    let packet = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
+    match packet.transport? {
+        etherparse::TransportSlice::Udp(udp) => Some(udp.payload()),
+        _ => None,
+    }
+}
+
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn from_hex(text: &str) -> Result<Vec<u8>, std::num::ParseIntError> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16)).collect()
+}
+
+const ROLE: &str = "FWKNOP_TEST_AGENT";
+const GOOD: &str = "@good ";
+const BAD: &str = "@bad ";
+const GREETING: &[u8] = b"hello\n";

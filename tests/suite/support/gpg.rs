@@ -1,0 +1,135 @@
+//! GnuPG homes of a test's own, and keys made once per run of the tests.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::scratch::Scratch;
+
+/// A GnuPG home in a short path. Its agent is ended on drop.
+pub struct Home(Scratch);
+
+impl Home {
+    /// `pinentry-mode loopback` is what the original needs to hand over passphrases (`spec/client.md` 14).
+    pub fn new() -> Self {
+        let home = Self(Scratch::new());
+        home.0.write("gpg.conf", "pinentry-mode loopback\nbatch\nno-tty\n");
+        home.0.write("gpg-agent.conf", "allow-loopback-pinentry\ndisable-scdaemon\n");
+        home
+    }
+
+    /// With the secret keys of `own`, the public keys of `others`, and `own` certifying and trusting all of them: what
+    /// the original's daemon demands (`spec/access.md` 10). The first of `own` must have no passphrase.
+    pub fn of(own: &[&Key], others: &[&Key]) -> Self {
+        let home = Self::new();
+        for key in own {
+            home.import(&key.secret);
+            home.feed(&["--import-ownertrust"], &format!("{}:6:\n", key.fingerprint));
+        }
+        for key in others {
+            home.import(&key.public);
+            if let Some(certifier) = own.first() {
+                home.gpg(&["--yes", "--local-user", &certifier.fingerprint, "--quick-lsign-key", &key.fingerprint]);
+            }
+        }
+        home
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn import(&self, armored: &str) {
+        self.feed(&["--import"], armored);
+    }
+
+    /// Runs gpg, which must succeed; its standard output.
+    pub fn gpg(&self, args: &[&str]) -> String {
+        self.feed(args, "")
+    }
+
+    pub fn feed(&self, args: &[&str], input: &str) -> String {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(self.path()).arg("--no-auto-check-trustdb").args(args);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start gpg ({error}): install the Debian package gnupg"));
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("gpg reads its input");
+        let output = child.wait_with_output().expect("it was started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gpg {args:?}: {}\n{said}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn generate(&self, name: &'static str, algorithms: (&str, &str), passphrase: Option<&'static str>) -> Key {
+        let user = format!("{name} <{name}@example.org>");
+        let unlock = ["--passphrase", passphrase.unwrap_or("")];
+        let (sign, encrypt) = algorithms;
+        self.gpg(&[&unlock[..], &["--quick-gen-key", &user, sign, "sign,cert", "0"]].concat());
+        let listing = self.gpg(&["--with-colons", "--list-keys", name]);
+        let fingerprint = listing
+            .lines()
+            .find_map(|line| line.strip_prefix("fpr:::::::::")?.strip_suffix(':'))
+            .unwrap_or_else(|| panic!("no fingerprint in {listing}"))
+            .to_owned();
+        self.gpg(&[&unlock[..], &["--quick-add-key", &fingerprint, encrypt, "encr", "0"]].concat());
+        let public = self.gpg(&["--armor", "--export", &fingerprint]);
+        let secret = self.gpg(&[&unlock[..], &["--armor", "--export-secret-keys", &fingerprint]].concat());
+        assert!(secret.contains("PRIVATE KEY"), "gpg exported no secret key of {name}");
+        Key { name, fingerprint, public, secret, passphrase }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").args([OsStr::new("--homedir"), self.path().as_os_str()]).args(KILL).output();
+    }
+}
+
+const KILL: [&str; 2] = ["--kill", "all"];
+
+/// A key pair: a primary key that signs, and a subkey that encrypts.
+pub struct Key {
+    pub name: &'static str,
+    /// 40 upper-case digits, of the primary key.
+    pub fingerprint: String,
+    pub public: String,
+    pub secret: String,
+    pub passphrase: Option<&'static str>,
+}
+
+/// Fresh keys, so that no test depends on the year it runs in.
+pub struct Keys {
+    pub server_rsa: Key,
+    pub server_rsa_locked: Key,
+    pub server_cv25519: Key,
+    pub client_rsa: Key,
+    pub client_rsa_locked: Key,
+    pub client_ed25519: Key,
+    /// In nobody's list.
+    pub stranger: Key,
+}
+
+/// Made at the first call, in about two seconds.
+pub fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        const RSA: (&str, &str) = ("rsa2048", "rsa2048");
+        const CURVE: (&str, &str) = ("ed25519", "cv25519");
+        let home = Home::new();
+        Keys {
+            server_rsa: home.generate("server-rsa", RSA, None),
+            server_rsa_locked: home.generate("server-rsa-locked", RSA, Some("server pass phrase")),
+            server_cv25519: home.generate("server-cv25519", CURVE, None),
+            client_rsa: home.generate("client-rsa", RSA, None),
+            client_rsa_locked: home.generate("client-rsa-locked", RSA, Some("client pass phrase")),
+            client_ed25519: home.generate("client-ed25519", CURVE, None),
+            stranger: home.generate("stranger", CURVE, None),
+        }
+    })
+}

@@ -1,0 +1,215 @@
+//! A world of two hosts: a server and a client, two network namespaces joined by a veth pair.
+//!
+//! Nothing outside the namespaces is touched. As root the namespaces are made directly; as an ordinary user inside a user
+//! namespace of the test's own, where the programs see themselves as root.
+
+use std::net::IpAddr;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::agent::{Agent, from_hex, to_hex};
+use super::{package_of, within};
+
+pub struct World {
+    pub server: Host,
+    pub client: Host,
+}
+
+/// One end. Ends its helper process, and with it the namespace, on drop.
+pub struct Host {
+    pub v4: IpAddr,
+    pub v6: IpAddr,
+    pub device: &'static str,
+    agent: Mutex<Agent>,
+    pid: u32,
+    own_users: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let own_users = !rustix::process::geteuid().is_root();
+        let server = Host::new(holder(own_users), own_users, "10.71.0.1", "fd71::1", "srv0");
+        let mut enter = server.command("unshare");
+        enter.arg("-n");
+        let client = Host::new(enter, own_users, CLIENT, "fd71::2", "cli0");
+        server.run(
+            "ip",
+            &["link", "add", "srv0", "type", "veth", "peer", "name", "cli0", "netns", &client.pid.to_string()],
+        );
+        server.configure(&[]);
+        client.configure(&[NEIGHBOUR]);
+        Self { server, client }
+    }
+
+    /// Starts a TCP service on the server for each port.
+    pub fn serve(&self, ports: &[u16]) {
+        for port in ports {
+            self.server.ask(&format!("listen {port}"));
+        }
+    }
+
+    /// The administrator's ruleset: everything is dropped but what is established. In one table, named as Debian's.
+    pub fn drop_by_nftables(&self) {
+        self.server.feed("nft", &["-f", "-"], DEFAULT_DROP);
+    }
+
+    /// The same in iptables, IPv4 only: what the original needs (`spec/firewall.md` 6).
+    pub fn drop_by_iptables(&self) {
+        for rule in [
+            "-A INPUT -i lo -j ACCEPT",
+            "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+            "-P INPUT DROP",
+        ] {
+            self.server.run("iptables", &rule.split(' ').collect::<Vec<_>>());
+        }
+    }
+
+    /// Whether the client reaches the service on this port now.
+    pub fn connects(&self, port: u16) -> bool {
+        !self.scan(&[port]).is_empty()
+    }
+
+    /// Which of these ports the client reaches.
+    pub fn scan(&self, ports: &[u16]) -> Vec<u16> {
+        self.client.reaches(None, self.server.v4, ports)
+    }
+
+    /// The same for a neighbour on the client's host, whom nobody lets in.
+    pub fn neighbour_reaches(&self, ports: &[u16]) -> Vec<u16> {
+        self.client.reaches(Some(address(NEIGHBOUR)), self.server.v4, ports)
+    }
+
+    /// Knocks are handled in their own time: waits for the port to open.
+    pub fn opens(&self, port: u16) -> bool {
+        within(super::PATIENCE, || self.connects(port))
+    }
+
+    /// Waits for the port to close, `limit` at most.
+    pub fn closes(&self, port: u16, limit: Duration) -> bool {
+        within(limit, || !self.connects(port))
+    }
+
+    /// Begins to record what reaches the server for this UDP port.
+    pub fn record(&self, port: u16) {
+        self.server.ask(&format!("capture {} {port}", self.server.device));
+    }
+
+    /// The payloads recorded so far.
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
+        let answer = self.server.ask("captured");
+        answer.split_whitespace().map(|hex| from_hex(hex).expect("written by us")).collect()
+    }
+
+    /// Sends a payload as it is, from the client's first address.
+    pub fn send(&self, payload: &[u8]) {
+        self.client.send(self.client.v4, (self.server.v4, SPA_PORT), payload);
+    }
+}
+
+impl Host {
+    fn new(enter: Command, own_users: bool, v4: &str, v6: &str, device: &'static str) -> Self {
+        let agent = Agent::start(enter);
+        let pid = agent.pid();
+        Self { v4: address(v4), v6: address(v6), device, agent: Mutex::new(agent), pid, own_users }
+    }
+
+    /// A program inside this host's namespace. Killed by the kernel when the test's thread dies.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-n"]);
+        if self.own_users {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        command.args(["--", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a program that must succeed; its standard output.
+    pub fn run(&self, program: &str, args: &[&str]) -> String {
+        let output = self.try_run(program, args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(127) || said.contains("failed to execute") {
+            panic!("{program} is missing: install the Debian package {}", package_of(program));
+        }
+        assert!(output.status.success(), "{program} {args:?}: {}: {said}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn try_run(&self, program: &str, args: &[&str]) -> Output {
+        let mut command = self.command(program);
+        command.args(args).output().unwrap_or_else(|error| {
+            panic!("cannot start nsenter ({error}): install the Debian package {}", package_of("nsenter"))
+        })
+    }
+
+    /// Runs a program that must succeed, with this text as its standard input.
+    pub fn feed(&self, program: &str, args: &[&str], input: &str) {
+        use std::io::Write;
+        let mut command = self.command(program);
+        let mut child =
+            command.args(args).stdin(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("the program reads its input");
+        let status = child.wait().expect("it was started");
+        assert!(status.success(), "{program} {args:?}: {status}; is the package {} installed?", package_of(program));
+    }
+
+    /// Which of `ports` at `to` this host reaches, from its address `from` or any.
+    pub fn reaches(&self, from: Option<IpAddr>, to: IpAddr, ports: &[u16]) -> Vec<u16> {
+        let from = from.map_or("-".to_owned(), |from| from.to_string());
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let answer = self.ask(&format!("scan {from} {to} {CONNECT_MILLIS} {}", ports.join(" ")));
+        answer.split_whitespace().map(|port| port.parse().expect("written by us")).collect()
+    }
+
+    /// One UDP datagram, from this address of ours.
+    pub fn send(&self, from: IpAddr, to: (IpAddr, u16), payload: &[u8]) {
+        let to = std::net::SocketAddr::from(to);
+        self.ask(&format!("send {from} {to} {}", to_hex(payload)));
+    }
+
+    fn configure(&self, more: &[&str]) {
+        let mut batch = format!("link set lo up\nlink set {} up\n", self.device);
+        let own = [format!("{}/24", self.v4), format!("{}/64", self.v6)];
+        for address in own.iter().map(String::as_str).chain(more.iter().copied()) {
+            let family = if address.contains(':') { "nodad" } else { "" };
+            batch.push_str(&format!("address add {address} dev {} {family}\n", self.device));
+        }
+        self.feed("ip", &["-batch", "-"], &batch);
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut agent = self.agent.lock().expect("another thread of this test has failed");
+        agent.ask(request).unwrap_or_else(|why| panic!("{request}: {why}"))
+    }
+}
+
+fn holder(own_users: bool) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if own_users { "-rn" } else { "-n" });
+    command
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// The client's first address, and its second.
+pub const CLIENT: &str = "10.71.0.2";
+pub const NEIGHBOUR: &str = "10.71.0.3";
+
+pub const SPA_PORT: u16 = 62201;
+
+/// Long enough for a connection on a busy machine, short enough to ask often. A miss only means one more try.
+const CONNECT_MILLIS: u32 = 250;
+
+pub const DEFAULT_DROP: &str = "
+table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iif lo accept
+        ct state established,related accept
+        meta l4proto ipv6-icmp accept
+    }
+}
+";

@@ -1,0 +1,227 @@
+//! The programs of both makers: ours, and the original as Debian packages it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::logs::Logs;
+use super::netns::{Host, World};
+use super::scratch::Scratch;
+use super::{PATIENCE, package_of, within};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    Ours,
+    Original,
+}
+
+impl Maker {
+    pub fn client(self) -> &'static str {
+        match self {
+            Maker::Ours => env!("CARGO_BIN_EXE_fwknop"),
+            Maker::Original => installed("/usr/bin/fwknop"),
+        }
+    }
+
+    pub fn daemon(self) -> &'static str {
+        match self {
+            Maker::Ours => env!("CARGO_BIN_EXE_fwknopd"),
+            Maker::Original => installed("/usr/sbin/fwknopd"),
+        }
+    }
+}
+
+fn installed(program: &'static str) -> &'static str {
+    assert!(Path::new(program).exists(), "{program} is missing: install the Debian package {}", package_of(program));
+    program
+}
+
+/// A daemon's files: configuration, access, and the run directory, which outlives the daemon.
+pub struct Settings {
+    dir: Scratch,
+    interface: Option<String>,
+}
+
+impl Settings {
+    /// `conf` comes after the lines every test needs; `access` is the whole access file.
+    pub fn new(world: &World, conf: &str, access: &str) -> Self {
+        let settings = Self { dir: Scratch::new(), interface: Some(world.server.device.to_owned()) };
+        settings.rewrite(conf, access);
+        settings
+    }
+
+    /// Another interface for `-i`, or none.
+    pub fn interface(mut self, interface: Option<&str>) -> Self {
+        self.interface = interface.map(str::to_owned);
+        self
+    }
+
+    pub fn rewrite(&self, conf: &str, access: &str) {
+        let run = self.run_dir();
+        self.dir.write("fwknopd.conf", &format!("FWKNOP_RUN_DIR {};\n{conf}", run.display()));
+        self.dir.write("access.conf", access);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    pub fn pid_file(&self) -> PathBuf {
+        self.run_dir().join("fwknopd.pid")
+    }
+
+    /// The daemon's command line with these files, on the server.
+    pub fn command(&self, world: &World, maker: Maker) -> Command {
+        let mut command = world.server.command(maker.daemon());
+        command.arg("-c").arg(self.path("fwknopd.conf")).arg("-a").arg(self.path("access.conf"));
+        if let Some(interface) = &self.interface {
+            command.args(["-i", interface]);
+        }
+        command.env_remove("GNUPGHOME").env("LC_ALL", "C").env("HOME", self.dir.path());
+        command
+    }
+}
+
+/// A daemon in the foreground. Killed on drop.
+pub struct Daemon {
+    child: Child,
+    pub logs: Logs,
+}
+
+impl Daemon {
+    /// Started and ready.
+    pub fn start(world: &World, maker: Maker, settings: &Settings) -> Self {
+        let daemon = Self::launch(world, maker, settings, &[]);
+        daemon.logs.expect(&[READY]);
+        daemon
+    }
+
+    /// Started, with more options; nothing is waited for.
+    pub fn launch(world: &World, maker: Maker, settings: &Settings, more: &[&str]) -> Self {
+        let mut command = settings.command(world, maker);
+        command.arg("-f").args(more);
+        Self::follow(command)
+    }
+
+    pub fn follow(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let logs = Logs::default();
+        logs.follow(child.stdout.take().expect("piped"));
+        logs.follow(child.stderr.take().expect("piped"));
+        Self { child, logs }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the daemon is still there");
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        within(PATIENCE, || {
+            status = self.child.try_wait().expect("it was started");
+            status.is_some()
+        });
+        status.unwrap_or_else(|| panic!("the daemon did not end; it said:\n{}", self.logs.text()))
+    }
+
+    /// TERM, and a clean end.
+    pub fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.ended();
+        assert!(status.success(), "{status} after TERM:\n{}", self.logs.text());
+    }
+
+    /// As in a crash: nothing can be cleaned up.
+    pub fn kill9(mut self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().expect("it was started").is_none()
+    }
+
+    /// A number of `/proc/PID/status`: `VmRSS` (KiB), `voluntary_ctxt_switches`.
+    pub fn status(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = text.lines().find(|line| line.split(':').next() == Some(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What both makers write when they are ready.
+pub const READY: &str = "Starting fwknopd main event loop.";
+
+/// A client's home: its rc file, with one stanza per kind of knock.
+pub struct Client {
+    dir: Scratch,
+}
+
+impl Client {
+    pub fn new(rc: &str) -> Self {
+        let dir = Scratch::new();
+        dir.write(".fwknoprc", rc);
+        Self { dir }
+    }
+
+    /// Sends one knock, which must succeed.
+    pub fn knock(&self, host: &Host, maker: Maker, args: &[&str]) {
+        let output = self.try_knock(host, maker, args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let wrote = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{maker:?} client {args:?}: {}\n{said}{wrote}", output.status);
+    }
+
+    pub fn try_knock(&self, host: &Host, maker: Maker, args: &[&str]) -> Output {
+        let mut command = self.command(host, maker);
+        command.args(args).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    pub fn command(&self, host: &Host, maker: Maker) -> Command {
+        let mut command = host.command(maker.client());
+        command.arg("--rc-file").arg(self.dir.join(".fwknoprc")).arg("--no-save-args");
+        command.env("HOME", self.dir.path()).env("LC_ALL", "C").env_remove("GNUPGHOME");
+        command
+    }
+}
+
+/// Runs a command to its end, `limit` at most; then it is killed and the test fails.
+pub fn bounded(mut command: Command, limit: Duration) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    if !within(limit, || child.try_wait().expect("it was started").is_some()) {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{:?} {:?} did not end within {limit:?}", command.get_program(), command.get_args().collect::<Vec<_>>());
+    }
+    child.wait_with_output().expect("it was started")
+}
+
+/// Both streams of a program, for messages and for looking at what it said.
+pub fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream)).concat()
+}
