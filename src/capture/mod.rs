@@ -1,5 +1,6 @@
 //! Where datagrams come from: a device, a savefile, a socket.
 
+pub mod filter;
 pub mod frame;
 pub mod pcap;
 pub mod udp;
@@ -28,9 +29,34 @@ pub enum Received {
     End,
 }
 
-/// What capturing can fail with.
+/// What capturing can fail with. After any of these a source that was running gives nothing more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("there is no interface {device}: `ip link` lists those there are")]
+    NoDevice { device: String },
+    #[error("capturing on {device} is not permitted: it needs root, or the capability CAP_NET_RAW")]
+    NotPermitted { device: String },
+    /// Not up when opened, or taken down later. Linux's libpcap 1.10 does not report the latter: such a device falls
+    /// silent, and works again when it is up.
+    #[error("interface {device} is down: bring it up with `ip link set {device} up`")]
+    Down { device: String },
+    #[error("interface {device} has disappeared")]
+    Vanished { device: String },
     #[error("cannot capture on {device}: {said}")]
     Device { device: String, said: String },
+    #[error("cannot read frames of link type {link} from {name}: capture on an Ethernet or IP interface, or on any")]
+    LinkType { name: String, link: String },
+    #[error("cannot read {path}: {said}")]
+    Savefile { path: String, said: String },
+    #[error("the capture filter '{filter}' is wrong: {said}")]
+    Filter { filter: String, said: String },
+    #[error(
+        "the capture filter '{filter}' has the word '{word}', which is no word of pcap-filter(7): names of hosts are \
+         not looked up, write the address"
+    )]
+    FilterWord { filter: String, word: String },
+    #[error("cannot listen on UDP port {port}")]
+    Bind { port: u16, source: std::io::Error },
+    #[error("cannot receive on UDP port {port}")]
+    Receive { port: u16, source: std::io::Error },
 }
