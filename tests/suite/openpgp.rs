@@ -1,1 +1,3 @@
-//! To be written.
+//! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
+
+mod vectors;

@@ -16,6 +16,11 @@ impl Fingerprint {
         &self.0
     }
 
+    /// Whether its last digits, in upper case, are these.
+    pub fn ends_with(&self, digits: &str) -> bool {
+        self.to_string().ends_with(digits)
+    }
+
     /// The last 8 hexadecimal digits, as the original's log lines show them. Says nothing about identity.
     pub fn short_id(&self) -> String {
         let text = self.to_string();

@@ -48,17 +48,12 @@ pub fn prefixes() -> impl Iterator<Item = Prefix> {
     std::iter::once(Prefix::STANDARD).chain(old).chain(new)
 }
 
-/// The messages `body` (base64 without prefix and padding) can stand for: those that are [`plausible`]. Nearly always
-/// one or none. Readings that differ only in the spelling of the first header are given once.
+/// The messages `body` (base64 without prefix and padding) can stand for: those that are [`plausible`], the likeliest
+/// first. Nearly always one or none. `hF` and `wV`, say, can both remain: the old and the new header of the same packet,
+/// which decrypt alike; only the tag over the text, if there is one, tells which of them the sender cut off.
 pub fn candidates(body: &str) -> Vec<(Prefix, Vec<u8>)> {
-    let mut found: Vec<(Prefix, Vec<u8>)> = Vec::new();
-    for prefix in prefixes() {
-        let Some(message) = decode(prefix, body).filter(|message| plausible(message)) else { continue };
-        if !found.iter().any(|(_, known)| after_header(known) == after_header(&message)) {
-            found.push((prefix, message));
-        }
-    }
-    found
+    let message = |prefix| decode(prefix, body).filter(|message| plausible(message));
+    prefixes().filter_map(|prefix| Some((prefix, message(prefix)?))).collect()
 }
 
 /// The binary message for one prefix. `None` when the text is not canonical base64.
@@ -107,11 +102,6 @@ pub fn reframe(message: Vec<u8>) -> Result<Vec<u8>, FramingError> {
     framed.extend([OLD_SESSION_KEY_TWO_OCTETS, octets[0], octets[1]]);
     framed.extend_from_slice(&message[header.len..]);
     Ok(framed)
-}
-
-/// The message without its first header: two messages that agree here mean the same.
-fn after_header(message: &[u8]) -> Option<&[u8]> {
-    Header::read(message).and_then(|header| message.get(header.len..))
 }
 
 /// Why a message cannot be sent.

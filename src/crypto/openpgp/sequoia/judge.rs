@@ -1,0 +1,150 @@
+//! What is true of one signature, now.
+//!
+//! Sequoia asks whether a key was good when the signature says it was made. Whoever holds an expired or revoked key can
+//! write any date, so we ask whether it is good at the time of checking. The arithmetic comes first: a signature that
+//! was not verified is never reported as merely expired.
+
+use std::time::{Duration, SystemTime};
+
+use sequoia_openpgp as pgp;
+
+use pgp::Cert;
+use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, ValidErasedKeyAmalgamation};
+use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
+use pgp::packet::key::PublicParts;
+use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
+use pgp::types::RevocationStatus;
+
+use super::{Keys, lenient_policy};
+use crate::crypto::openpgp::{Fingerprint, KeyPath, Signature};
+use crate::reason::SignatureFault;
+use crate::time::Timestamp;
+
+/// A client's clock may be ahead of ours by this much. How old a *message* may be is decided by its own time stamp.
+const CLOCK_SKEW: Duration = Duration::from_secs(30 * 60);
+
+/// Different keys with the same id that are tried for one signature.
+const NAMESAKES: usize = 4;
+
+type SignedKey<'a> = ErasedKeyAmalgamation<'a, PublicParts>;
+type ValidKey<'a> = ValidErasedKeyAmalgamation<'a, PublicParts>;
+
+/// Judges the signatures of one message.
+pub(super) struct Judge<'a> {
+    pub keys: &'a Keys,
+    pub policy: &'a StandardPolicy<'a>,
+    /// The primary key of the certificate that the message was decrypted with.
+    pub recipient: &'a Fingerprint,
+    pub now: Timestamp,
+}
+
+impl Judge<'_> {
+    pub fn judge(&self, signature: &pgp::packet::Signature) -> Signature {
+        let mut verdict = Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner) };
+        for key in self.keys.named(&signature.get_issuers()).take(NAMESAKES) {
+            let fault = self.fault(signature, &key);
+            let by = KeyPath::of(&key);
+            verdict = Signature { by, user_id: self.user_id(key.cert()), fault };
+            if fault != Some(SignatureFault::Bad) {
+                break;
+            }
+        }
+        verdict
+    }
+
+    /// In the order of what it would mean to overlook it. Expiry is last, because a stanza may choose to ignore it.
+    fn fault(&self, signature: &pgp::packet::Signature, key: &SignedKey<'_>) -> Option<SignatureFault> {
+        if !signature.hash_algo().is_supported() || !key.key().pk_algo().is_supported() {
+            return Some(SignatureFault::Weak);
+        }
+        let Some(made) = signature.signature_creation_time() else { return Some(SignatureFault::Bad) };
+        if made < key.key().creation_time() {
+            return Some(SignatureFault::NotYetValid);
+        }
+        if let Err(error) = signature.verify_document(key.key()) {
+            return Some(if is_unsupported(&error) { SignatureFault::Weak } else { SignatureFault::Bad });
+        }
+        if self.is_for_somebody_else(signature) {
+            return Some(SignatureFault::Bad);
+        }
+        if self.policy.signature(signature, HashAlgoSecurity::CollisionResistance).is_err() {
+            return Some(SignatureFault::Weak);
+        }
+        let now = self.now.to_system_time();
+        if made.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW) {
+            return Some(SignatureFault::NotYetValid);
+        }
+        // A key made just now by a client whose clock is ahead exists as of its first signature.
+        let at = now.max(made);
+        let expired = signature.signature_validity_period().is_some_and(|period| made + period <= at);
+        self.key_fault(key, at).or(expired.then_some(SignatureFault::Expired))
+    }
+
+    fn key_fault(&self, key: &SignedKey<'_>, at: SystemTime) -> Option<SignatureFault> {
+        let Ok(valid) = key.clone().with_policy(self.policy, at) else {
+            let bound = key.clone().with_policy(&lenient_policy(), at).is_ok();
+            return Some(if bound { SignatureFault::Weak } else { SignatureFault::WrongUse });
+        };
+        if self.is_revoked(&valid) {
+            return Some(SignatureFault::Revoked);
+        }
+        if !valid.for_signing() {
+            return Some(SignatureFault::WrongUse);
+        }
+        match valid.valid_cert().alive().and_then(|()| valid.alive()) {
+            Ok(()) => None,
+            Err(error) if matches!(error.downcast_ref(), Some(pgp::Error::Expired(_))) => Some(SignatureFault::Expired),
+            Err(_) => Some(SignatureFault::NotYetValid),
+        }
+    }
+
+    fn is_revoked(&self, key: &ValidKey<'_>) -> bool {
+        match (key.valid_cert().revocation_status(), key.revocation_status()) {
+            (RevocationStatus::Revoked(_), _) | (_, RevocationStatus::Revoked(_)) => true,
+            (RevocationStatus::CouldBe(claims), _) => claims.iter().any(|claim| self.is_by_revoker(claim, key.cert())),
+            _ => false,
+        }
+    }
+
+    /// Whether a revocation was made by somebody the certificate itself names as its revoker.
+    fn is_by_revoker(&self, claim: &pgp::packet::Signature, cert: &Cert) -> bool {
+        cert.revocation_keys(self.policy).any(|revoker| {
+            let id = revoker.revoker().1.clone().into();
+            self.keys
+                .named(&[id])
+                .take(NAMESAKES)
+                .any(|revoker| claim.verify_primary_key_revocation(revoker.key(), cert.primary_key().key()).is_ok())
+        })
+    }
+
+    /// The signer says whom the message is for, and it is not us: somebody forwarded what was sent to him.
+    fn is_for_somebody_else(&self, signature: &pgp::packet::Signature) -> bool {
+        let mut named = signature.intended_recipients().peekable();
+        named.peek().is_some() && !named.any(|recipient| recipient.as_bytes() == self.recipient.as_bytes())
+    }
+
+    fn user_id(&self, cert: &Cert) -> Option<String> {
+        let valid = cert.with_policy(self.policy, self.now.to_system_time()).ok();
+        let primary = valid.as_ref().and_then(|cert| cert.primary_userid().ok()).map(|id| id.userid().clone());
+        let id = primary.or_else(|| cert.userids().next().map(|id| id.userid().clone()))?;
+        Some(printable(id.value()))
+    }
+}
+
+/// A signature that cannot even be parsed.
+pub(super) fn unreadable() -> Signature {
+    Signature { by: None, user_id: None, fault: Some(SignatureFault::Bad) }
+}
+
+/// A user id is anybody's text: nothing in it may move a terminal's cursor or begin a new line in a log.
+pub(super) fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn is_unsupported(error: &pgp::anyhow::Error) -> bool {
+    use pgp::Error::{UnsupportedEllipticCurve, UnsupportedHashAlgorithm, UnsupportedPublicKeyAlgorithm};
+    matches!(
+        error.downcast_ref(),
+        Some(UnsupportedEllipticCurve(_) | UnsupportedHashAlgorithm(_) | UnsupportedPublicKeyAlgorithm(_))
+    )
+}

@@ -1,0 +1,291 @@
+//! The certificates and secret keys of one keyring, in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use sequoia_openpgp as pgp;
+
+use pgp::cert::CertParser;
+use pgp::cert::amalgamation::ValidateAmalgamation as _;
+use pgp::cert::amalgamation::key::ErasedKeyAmalgamation;
+use pgp::crypto::KeyPair;
+use pgp::packet::key::{PublicParts, SecretParts};
+use pgp::parse::Parse;
+use pgp::types::PublicKeyAlgorithm;
+use pgp::{Cert, KeyHandle, KeyID};
+
+use super::judge::printable;
+use super::lenient_policy;
+use crate::crypto::openpgp::{Fingerprint, KeyPath};
+use crate::secret::Passphrase;
+use crate::time::Timestamp;
+
+/// A keyring. Certificates verify; secret keys, unlocked once when they are added, decrypt.
+///
+/// The secrets lie in Sequoia's memory, which is encrypted while they are not in use and zeroed when freed.
+#[derive(Default)]
+pub struct Keys {
+    /// By the fingerprint of the primary key. Without secrets.
+    certs: BTreeMap<pgp::Fingerprint, Cert>,
+    /// Which certificates hold a key with this id: primary key or subkey.
+    by_id: HashMap<KeyID, BTreeSet<pgp::Fingerprint>>,
+    secrets: Vec<SecretKey>,
+}
+
+/// An unlocked key that decrypts.
+pub(super) struct SecretKey {
+    pub path: KeyPath,
+    handle: KeyHandle,
+    algorithm: PublicKeyAlgorithm,
+    pair: KeyPair,
+}
+
+impl SecretKey {
+    /// Whether a session key addressed so (`None`: to nobody in particular) can be for this key.
+    pub fn fits(&self, addressed: Option<&KeyHandle>, algorithm: PublicKeyAlgorithm) -> bool {
+        algorithm == self.algorithm && addressed.is_none_or(|id| id.aliases(&self.handle))
+    }
+
+    pub fn pair(&self) -> KeyPair {
+        self.pair.clone()
+    }
+}
+
+/// What a name from a configuration stands for. The fingerprints are those of the keys that matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    None,
+    One(Fingerprint),
+    Several(Vec<Fingerprint>),
+}
+
+/// Something in a keyring that will not work. The rest of it does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    #[error("secret key {key} ({user_id}) is protected and no passphrase is given: messages to it cannot be read")]
+    NoPassphrase { key: Fingerprint, user_id: String },
+    #[error("the passphrase given does not unlock secret key {key} ({user_id}): messages to it cannot be read")]
+    WrongPassphrase { key: Fingerprint, user_id: String },
+    #[error("secret key {key} ({user_id}) is of a kind that cannot decrypt here ({algorithm}): use RSA or Curve25519")]
+    Unsupported { key: Fingerprint, user_id: String, algorithm: String },
+    #[error(
+        "the secret part of key {key} ({user_id}) is not here but on a card or elsewhere: messages to it cannot be read"
+    )]
+    Elsewhere { key: Fingerprint, user_id: String },
+    #[error("one of the certificates cannot be read and is left out: {problem}")]
+    Unreadable { problem: String },
+}
+
+/// There is no certificate in what should be a keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no OpenPGP certificate or key in it")]
+pub struct Unreadable;
+
+impl Keys {
+    /// Adds all certificates and secret keys in `data`: binary, or one or more armored blocks. A certificate that is
+    /// there already is merged with it. What does not work is told, and does not keep the rest from working.
+    ///
+    /// A protected key costs a deliberately slow key derivation: about 0.2 seconds each.
+    pub fn add(
+        &mut self,
+        data: &[u8],
+        passphrase: Option<&Passphrase>,
+        now: Timestamp,
+    ) -> Result<Vec<Notice>, Unreadable> {
+        let mut notices = Vec::new();
+        let mut found = false;
+        for block in blocks(data) {
+            let Ok(parser) = CertParser::from_bytes(block) else { continue };
+            for cert in parser {
+                match cert {
+                    Ok(cert) => {
+                        found = true;
+                        self.add_secrets(&cert, passphrase, now, &mut notices);
+                        self.add_cert(cert.strip_secret_key_material());
+                    }
+                    Err(error) => notices.push(Notice::Unreadable { problem: printable(error.to_string().as_bytes()) }),
+                }
+            }
+        }
+        if found { Ok(notices) } else { Err(Unreadable) }
+    }
+
+    /// Finds keys by a full fingerprint, by the last 16 or 8 digits of one (any case, `0x`, blanks between the digits),
+    /// by e-mail address, or by a part of a user id. Digits name the primary key or subkey that has them, anything else
+    /// the primary key.
+    pub fn find(&self, name: &str) -> Found {
+        let name = name.trim().trim_end_matches('!');
+        let mut found = self.with_digits(name);
+        if found.is_empty() {
+            found = self.with_user_id(name);
+        }
+        let mut found: Vec<Fingerprint> = found.into_iter().collect();
+        match found.len() {
+            0 => Found::None,
+            1 => Found::One(found.remove(0)),
+            _ => Found::Several(found),
+        }
+    }
+
+    /// The certificates: primary key and user id.
+    pub fn certificates(&self) -> impl Iterator<Item = (Fingerprint, String)> {
+        self.certs.values().filter_map(|cert| Some((fingerprint(&cert.fingerprint())?, user_id(cert))))
+    }
+
+    /// The keys that can decrypt now.
+    pub fn decrypting(&self) -> impl Iterator<Item = &KeyPath> {
+        self.secrets.iter().map(|secret| &secret.path)
+    }
+
+    pub(super) fn secrets(&self) -> &[SecretKey] {
+        &self.secrets
+    }
+
+    /// All keys with one of these ids or fingerprints.
+    pub(super) fn named(&self, ids: &[KeyHandle]) -> impl Iterator<Item = ErasedKeyAmalgamation<'_, PublicParts>> {
+        let primaries = ids.iter().filter_map(|id| self.by_id.get(&KeyID::from(id))).flatten();
+        let certs: BTreeSet<_> = primaries.collect();
+        let certs = certs.into_iter().filter_map(|primary| self.certs.get(primary));
+        certs.flat_map(|cert| cert.keys()).filter(|key| ids.iter().any(|id| id.aliases(key.key().key_handle())))
+    }
+
+    fn add_cert(&mut self, cert: Cert) {
+        let primary = cert.fingerprint();
+        // Both halves are the same certificate, so merging cannot fail.
+        let merged = match self.certs.remove(&primary) {
+            Some(known) => known.clone().merge_public(cert).unwrap_or(known),
+            None => cert,
+        };
+        for key in merged.keys() {
+            self.by_id.entry(key.key().keyid()).or_default().insert(primary.clone());
+        }
+        self.certs.insert(primary, merged);
+    }
+
+    fn add_secrets(&mut self, cert: &Cert, passphrase: Option<&Passphrase>, now: Timestamp, notices: &mut Vec<Notice>) {
+        for key in cert.keys().secret() {
+            let Some(path) = KeyPath::of(&key.clone().parts_into_public()) else { continue };
+            let known = self.secrets.iter().any(|secret| secret.path == path);
+            if known || !may_decrypt(&key, now) {
+                continue;
+            }
+            let algorithm = key.key().pk_algo();
+            let about = || (path.key.clone(), user_id(cert));
+            let pair = unlock(&key, passphrase).map_err(|lock| {
+                let (key, user_id) = about();
+                match lock {
+                    Lock::NoPassphrase => Notice::NoPassphrase { key, user_id },
+                    Lock::WrongPassphrase => Notice::WrongPassphrase { key, user_id },
+                    Lock::Unsupported => Notice::Unsupported { key, user_id, algorithm: algorithm.to_string() },
+                    Lock::Elsewhere => Notice::Elsewhere { key, user_id },
+                }
+            });
+            match pair {
+                Ok(pair) => {
+                    let handle = key.key().key_handle();
+                    self.secrets.push(SecretKey { path, handle, algorithm, pair });
+                }
+                Err(notice) => notices.push(notice),
+            }
+        }
+    }
+
+    fn with_digits(&self, name: &str) -> BTreeSet<Fingerprint> {
+        let digits: String = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
+        let digits = digits.strip_prefix("0X").unwrap_or(&digits);
+        if !matches!(digits.len(), 8 | 16 | 40 | 64) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return BTreeSet::new();
+        }
+        let keys = self.certs.values().flat_map(|cert| cert.keys());
+        keys.filter_map(|key| fingerprint(&key.key().fingerprint())).filter(|key| key.ends_with(digits)).collect()
+    }
+
+    /// A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
+    fn with_user_id(&self, name: &str) -> BTreeSet<Fingerprint> {
+        let name = name.trim_start_matches('<').trim_end_matches('>').to_lowercase();
+        if name.is_empty() {
+            return BTreeSet::new();
+        }
+        let matching = |fits: &dyn Fn(&pgp::packet::UserID) -> bool| -> BTreeSet<Fingerprint> {
+            let certs = self.certs.values().filter(|cert| cert.userids().any(|id| fits(id.userid())));
+            certs.filter_map(|cert| fingerprint(&cert.fingerprint())).collect()
+        };
+        let exact = matching(&|id| matches!(id.email(), Ok(Some(email)) if email.to_lowercase() == name));
+        if !exact.is_empty() {
+            return exact;
+        }
+        matching(&|id| String::from_utf8_lossy(id.value()).to_lowercase().contains(&name))
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({} certificates, {} secret keys)", self.certs.len(), self.secrets.len())
+    }
+}
+
+impl KeyPath {
+    pub(super) fn of(key: &ErasedKeyAmalgamation<'_, PublicParts>) -> Option<Self> {
+        Some(Self { primary: fingerprint(&key.cert().fingerprint())?, key: fingerprint(&key.key().fingerprint())? })
+    }
+}
+
+/// `None` for versions of keys that cannot be named by a full fingerprint.
+fn fingerprint(fingerprint: &pgp::Fingerprint) -> Option<Fingerprint> {
+    Fingerprint::from_bytes(fingerprint.as_bytes())
+}
+
+fn user_id(cert: &Cert) -> String {
+    cert.userids().next().map_or_else(|| "no user id".to_owned(), |id| printable(id.userid().value()))
+}
+
+/// Splits armored text at its blocks: users concatenate exported keys, and a parser reads only the first.
+fn blocks(data: &[u8]) -> Vec<&[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN PGP";
+    let mut starts: Vec<usize> =
+        data.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN).map(|(at, _)| at).collect();
+    if starts.is_empty() {
+        return vec![data];
+    }
+    starts.push(data.len());
+    starts.windows(2).map(|pair| &data[pair[0]..pair[1]]).collect()
+}
+
+/// Whether the certificate's owner meant the key for encryption, however old or expired it is: an expired key of ours
+/// still reads what clients with an old copy of it send, as GnuPG does.
+fn may_decrypt(key: &ErasedKeyAmalgamation<'_, SecretParts>, now: Timestamp) -> bool {
+    let can = key.key().pk_algo().for_encryption();
+    let policy = lenient_policy();
+    let valid = key.clone().with_policy(&policy, now.to_system_time());
+    match valid.ok().map(|valid| valid.key_flags()) {
+        Some(Some(flags)) => can && (flags.for_transport_encryption() || flags.for_storage_encryption()),
+        // Nothing said: old certificates do not.
+        Some(None) => can,
+        None => false,
+    }
+}
+
+enum Lock {
+    NoPassphrase,
+    WrongPassphrase,
+    Unsupported,
+    Elsewhere,
+}
+
+fn unlock(key: &ErasedKeyAmalgamation<'_, SecretParts>, passphrase: Option<&Passphrase>) -> Result<KeyPair, Lock> {
+    let key = key.key().clone();
+    if !key.pk_algo().is_supported() {
+        return Err(Lock::Unsupported);
+    }
+    let key = match key.secret() {
+        pgp::packet::key::SecretKeyMaterial::Unencrypted(_) => key,
+        pgp::packet::key::SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported() => {
+            return Err(Lock::Elsewhere);
+        }
+        pgp::packet::key::SecretKeyMaterial::Encrypted(_) => {
+            let passphrase = passphrase.ok_or(Lock::NoPassphrase)?;
+            key.decrypt_secret(&passphrase.expose().into()).map_err(|_| Lock::WrongPassphrase)?
+        }
+    };
+    key.into_keypair().map_err(|_| Lock::Unsupported)
+}
