@@ -12,7 +12,7 @@ use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::crypto::{Authenticated, Signer};
 use crate::grant::{Grant, GrantId, GrantTable, Knock, StanzaId};
 use crate::reason::Reason;
-use crate::replay::{ReplayKey, ReplayStore, Seen};
+use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules, Message};
 use crate::time::Timestamp;
 
@@ -97,17 +97,19 @@ impl Gate {
             replay: &mut *self.replay,
             max_age: self.rules.max_age,
             now,
+            id,
             remembered: None,
         };
-        let grant = passage.first_that_permits(&stanzas, id)?;
-        self.grants.insert(grant.0.clone());
-        let supersedes = self.grants.superseded_by(&grant.0);
-        Ok(Opening { grant: grant.0, message: grant.1, supersedes })
+        let (grant, message) = passage.first_that_permits(&stanzas)?;
+        self.grants.insert(grant.clone());
+        let supersedes = self.grants.superseded_by(&grant);
+        Ok(Opening { grant, message, supersedes })
     }
 
-    /// Takes a grant back that could not be opened.
-    pub fn withdraw(&mut self, id: GrantId) -> Option<Grant> {
-        self.grants.remove(id)
+    /// Takes an opening back that the firewall did not take: what it would have made superfluous still stands.
+    pub fn withdraw(&mut self, opening: &Opening) {
+        self.grants.remove(opening.grant.id);
+        opening.supersedes.iter().for_each(|older| self.grants.insert(older.clone()));
     }
 
     /// Takes up a grant that a former daemon left open.
@@ -115,13 +117,13 @@ impl Gate {
         self.grants.insert(grant);
     }
 
-    /// Grants that have ended, and forgets replays that no longer matter.
+    /// Takes out the grants that have ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
         self.grants.expire(now)
     }
 
     /// Drops from the replay store what is too old to be taken anyway.
-    pub fn forget(&mut self, now: Timestamp) -> Result<(), crate::replay::StoreError> {
+    pub fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.replay.forget(now)
     }
 
@@ -143,15 +145,16 @@ struct Passage<'a> {
     replay: &'a mut dyn ReplayStore,
     max_age: Option<Duration>,
     now: Timestamp,
+    id: GrantId,
     /// The message this very packet was remembered as: a later stanza must not take it for a replay.
     remembered: Option<ReplayKey>,
 }
 
 impl Passage<'_> {
-    fn first_that_permits(&mut self, stanzas: &[&Stanza], id: GrantId) -> Result<(Grant, Message), Refusal> {
+    fn first_that_permits(&mut self, stanzas: &[&Stanza]) -> Result<(Grant, Message), Refusal> {
         let mut furthest: Option<Refusal> = None;
         for stanza in stanzas {
-            match self.try_stanza(stanza, id) {
+            match self.try_stanza(stanza) {
                 Ok(grant) => return Ok(grant),
                 // Without its memory the gate stays shut, whatever other stanzas would say.
                 Err(refusal) if refusal.reason == Reason::ReplayStore => return Err(refusal),
@@ -166,7 +169,7 @@ impl Passage<'_> {
         Err(furthest.unwrap_or_else(|| Reason::NoSourceMatch.into()))
     }
 
-    fn try_stanza(&mut self, stanza: &Stanza, id: GrantId) -> Result<(Grant, Message), Refusal> {
+    fn try_stanza(&mut self, stanza: &Stanza) -> Result<(Grant, Message), Refusal> {
         let at = |reason: Reason| Refusal { stanza: Some(stanza.id), ..reason.into() };
         stanza.refuse_expired(self.now).map_err(at)?;
         let plaintext = self.unsealing.unseal(stanza).map_err(at)?;
@@ -179,7 +182,7 @@ impl Passage<'_> {
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
         let decision = stanza.decide(message.value(), source).map_err(|r| by(r.into()))?;
         let grant = Grant {
-            id,
+            id: self.id,
             allow: decision.allow,
             ports: decision.ports,
             lifetime: decision.lifetime,
@@ -214,9 +217,13 @@ impl Passage<'_> {
             return Ok(());
         }
         refuse_seen(self.replay, &identity)?;
-        let keys = [self.envelope.replay_key(), identity];
-        let seen = Seen { origin: self.datagram.origin, at: self.now };
-        self.replay.remember(&keys, seen, until).map_err(|_| Reason::ReplayStore)?;
+        let entry = Entry {
+            keys: [self.envelope.replay_key(), identity],
+            seen: Seen { origin: self.datagram.origin, at: self.now },
+            until,
+            grant: self.id,
+        };
+        self.replay.remember(&entry).map_err(|_| Reason::ReplayStore)?;
         self.remembered = Some(identity);
         Ok(())
     }

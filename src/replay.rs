@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::grant::GrantId;
 use crate::net::Origin;
 use crate::time::Timestamp;
 
@@ -33,12 +34,24 @@ pub struct Seen {
     pub at: Timestamp,
 }
 
+/// What is remembered of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The text as received, and the message inside.
+    pub keys: [ReplayKey; 2],
+    pub seen: Seen,
+    /// When it may be forgotten; `None` is never.
+    pub until: Option<Timestamp>,
+    /// The number set aside for what the message may open: kept with it, so that no number is given out twice.
+    pub grant: GrantId,
+}
+
 /// The memory itself: here in RAM, in the daemon a file.
 pub trait ReplayStore {
     fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
 
-    /// Remembers all `keys`, or none. Durable on return. `until`: when it may be forgotten; `None` is never.
-    fn remember(&mut self, keys: &[ReplayKey], seen: Seen, until: Option<Timestamp>) -> Result<(), StoreError>;
+    /// Remembers the whole entry, or nothing. Durable on return.
+    fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
     /// Messages that could have been forgotten by this moment must be refused as too old. It never moves back.
     fn floor(&self) -> Timestamp;
@@ -71,10 +84,10 @@ impl ReplayStore for MemoryStore {
         Ok(self.seen.get(key).copied())
     }
 
-    fn remember(&mut self, keys: &[ReplayKey], seen: Seen, until: Option<Timestamp>) -> Result<(), StoreError> {
-        self.seen.extend(keys.iter().map(|key| (*key, seen)));
-        if let Some(until) = until {
-            self.by_end.entry(until).or_default().extend(keys);
+    fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        self.seen.extend(entry.keys.iter().map(|key| (*key, entry.seen)));
+        if let Some(until) = entry.until {
+            self.by_end.entry(until).or_default().extend(&entry.keys);
         }
         Ok(())
     }
@@ -84,10 +97,10 @@ impl ReplayStore for MemoryStore {
     }
 
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.floor = self.floor.max(now);
         while let Some(entry) = self.by_end.first_entry()
             && *entry.key() < now
         {
+            self.floor = self.floor.max(*entry.key());
             for key in entry.remove() {
                 self.seen.remove(&key);
             }

@@ -1,1 +1,5 @@
 //! Configuration: stub
+
+mod facility;
+
+pub use facility::{Facility, UnknownFacility};

@@ -1,0 +1,253 @@
+//! What the operator reads: one structured line per verdict, and beside it the original's line for the same event.
+//!
+//! The structured line has fixed keys (`open`, `refuse`, `close`); the original's lines (`spec/server.md` 10, cited as
+//! L…) are kept because logcheck, OSSEC and fail2ban rules match them. Never a key, a passphrase or a packet.
+//!
+//! Strangers can cause refusals at will, so those that nobody signed are limited in rate; with `-v` all are written.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::crypto::Signer;
+use crate::gate::{Opening, Refusal};
+use crate::grant::{Grant, GrantId, StanzaId};
+use crate::net::Origin;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+mod legacy;
+mod sink;
+
+pub use sink::{Sink, SinkError};
+
+/// How much a line matters: the levels of syslog that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+/// Writes the journal.
+pub struct Journal {
+    sink: Sink,
+    verbose: u8,
+    allowance: Allowance,
+}
+
+/// Why a grant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    Expired,
+    /// A later grant covers it.
+    Renewed(GrantId),
+    /// The firewall did not take it: nothing of it is open.
+    Failed,
+    /// The daemon ends and was told to leave nothing behind.
+    Exit,
+}
+
+impl Journal {
+    pub fn new(sink: Sink, verbose: u8) -> Self {
+        Self { sink, verbose, allowance: Allowance::full() }
+    }
+
+    pub fn set_verbose(&mut self, verbose: u8) {
+        self.verbose = verbose;
+    }
+
+    /// From now on to syslog only: a daemon has no terminal.
+    pub fn detach(&mut self) {
+        self.sink.detach();
+    }
+
+    /// A line in the original's wording.
+    pub fn note(&mut self, level: Level, text: impl AsRef<str>) {
+        if level < Level::Debug || self.verbose > 0 {
+            self.sink.write(level, text.as_ref());
+        }
+    }
+
+    /// `target` is what the firewall calls the place, for the original's line.
+    pub fn opened(&mut self, opening: &Opening, target: &str) {
+        let grant = &opening.grant;
+        let mut line = format!("open    grant={}", grant.id);
+        if let Some(knock) = &grant.knock {
+            let _ = write!(line, " src={} allow={} stanza={}", knock.origin.src, grant.allow, knock.stanza);
+            push_signer(&mut line, &knock.signer);
+            let _ = write!(line, " user={}", quoted(&knock.user));
+        }
+        let _ = write!(line, " ports={} for={} until={}", grant.ports, grant.lifetime, grant.until);
+        for (level, text) in legacy::opened(grant, target) {
+            self.note(level, text);
+        }
+        self.note(Level::Info, line);
+        for older in &opening.supersedes {
+            self.closed(older, Closed::Renewed(grant.id));
+        }
+    }
+
+    pub fn refused(&mut self, origin: &Origin, refusal: &Refusal, now: Timestamp) {
+        let limited = refusal.signer.is_none() && self.verbose == 0;
+        if limited && !self.allowance.take(now) {
+            return;
+        }
+        if let Some(count) = self.allowance.suppressed() {
+            self.note(Level::Warning, format!("refuse  suppressed={count}"));
+        }
+        let mut line = format!("refuse  src={} reason={}", origin.src, refusal.reason);
+        push_detail(&mut line, &refusal.reason);
+        push_stanza(&mut line, refusal.stanza);
+        if let Some(signer) = &refusal.signer {
+            push_signer(&mut line, signer);
+        }
+        if let Some((level, text)) = legacy::refused(origin, refusal) {
+            self.note(level, text);
+        }
+        self.note(Level::Warning, line);
+    }
+
+    pub fn closed(&mut self, grant: &Grant, why: Closed) {
+        let mut line = format!("close   grant={} allow={} ports={} reason=", grant.id, grant.allow, grant.ports);
+        let _ = match why {
+            Closed::Expired => line.write_str("expired"),
+            Closed::Renewed(by) => write!(line, "renewed by={by}"),
+            Closed::Failed => line.write_str("failed"),
+            Closed::Exit => line.write_str("exit"),
+        };
+        if why == Closed::Expired {
+            self.note(Level::Info, legacy::expired(grant));
+        }
+        self.note(Level::Info, line);
+    }
+
+    /// A grant that was found open in the firewall at start.
+    pub fn adopted(&mut self, grant: &Grant) {
+        let line = format!(
+            "adopt   grant={} allow={} ports={} for={} until={}",
+            grant.id, grant.allow, grant.ports, grant.lifetime, grant.until
+        );
+        self.note(Level::Info, line);
+    }
+
+    /// Something the machine did to us, with its causes.
+    pub fn trouble(&mut self, error: &dyn std::error::Error) {
+        self.note(Level::Error, format!("[*] {}", with_causes(error)));
+    }
+}
+
+/// An error and what caused it, on one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn push_stanza(line: &mut String, stanza: Option<StanzaId>) {
+    if let Some(stanza) = stanza {
+        let _ = write!(line, " stanza={stanza}");
+    }
+}
+
+fn push_signer(line: &mut String, signer: &Signer) {
+    let _ = write!(line, " signer={signer}");
+    if let Signer::Certificate { user_id: Some(user_id), .. } = signer {
+        let _ = write!(line, " signer-uid={}", quoted(user_id));
+    }
+}
+
+fn push_detail(line: &mut String, reason: &Reason) {
+    let _ = match reason {
+        Reason::GpgBadSignature(fault) => write!(line, " fault={fault}"),
+        Reason::SignerNotListed(signer) => write!(line, " by={signer}"),
+        Reason::TooOld(age) => write!(line, " age={}s", age.seconds),
+        Reason::UsernameMismatch(names) => write!(line, " user={}", quoted(&names.found)),
+        _ => Ok(()),
+    };
+}
+
+/// A value that stays one word: in quotes, and without control characters, when it has to be.
+fn quoted(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
+    if !text.is_empty() && text.chars().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{text:?}"))
+}
+
+/// Tokens for lines that strangers cause.
+struct Allowance {
+    tokens: u32,
+    since: Option<Timestamp>,
+    suppressed: u64,
+}
+
+impl Allowance {
+    const BURST: u32 = 50;
+    const EACH: Duration = Duration::from_millis(200);
+
+    fn full() -> Self {
+        Self { tokens: Self::BURST, since: None, suppressed: 0 }
+    }
+
+    fn take(&mut self, now: Timestamp) -> bool {
+        self.refill(now);
+        match self.tokens.checked_sub(1) {
+            Some(rest) => {
+                self.tokens = rest;
+                true
+            }
+            None => {
+                self.suppressed += 1;
+                false
+            }
+        }
+    }
+
+    fn refill(&mut self, now: Timestamp) {
+        let since = *self.since.get_or_insert(now);
+        // A clock that was set back starts the count anew.
+        let gained = if now < since { 1 } else { since.until(now).as_millis() / Self::EACH.as_millis() };
+        if gained > 0 {
+            self.tokens = u32::try_from(gained).unwrap_or(u32::MAX).saturating_add(self.tokens).min(Self::BURST);
+            self.since = Some(now);
+        }
+    }
+
+    /// How many lines were left out since the last one.
+    fn suppressed(&mut self) -> Option<u64> {
+        let count = std::mem::take(&mut self.suppressed);
+        (count > 0).then_some(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_break_its_line() {
+        assert_eq!(quoted("alice"), "alice");
+        assert_eq!(quoted("Dr. No"), "\"Dr. No\"");
+        assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("a\nrefuse src=x"), "\"a\\nrefuse src=x\"");
+    }
+
+    #[test]
+    fn strangers_get_a_burst_and_then_a_trickle() {
+        let mut allowance = Allowance::full();
+        let now = Timestamp::from_secs(1000);
+        let burst = (0..1000).filter(|_| allowance.take(now)).count();
+        assert_eq!(burst, 50);
+        assert_eq!(allowance.suppressed(), Some(950));
+        let later = (0..1000).filter(|_| allowance.take(now.plus(Duration::from_secs(1)))).count();
+        assert_eq!(later, 5);
+        assert!((0..10).any(|_| allowance.take(Timestamp::from_secs(10))), "a clock set back silences us");
+    }
+}

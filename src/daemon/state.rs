@@ -1,0 +1,344 @@
+//! The replay memory on disk, and the number of the last grant: one `redb` file, mode 0600.
+//!
+//! Each insert is one durable transaction, so that a message is on disk before anything is opened because of it, and
+//! `kill -9` at any moment loses nothing that was acted on. A lookup is one step down a tree, however much is stored.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use crate::grant::GrantId;
+use crate::net::Origin;
+use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::time::Timestamp;
+
+/// The file's name, beside the original's `digest.cache`.
+pub const FILE: &str = "replay.redb";
+
+/// Key → where and when it was first seen.
+const SEEN: TableDefinition<[u8; 32], Stored> = TableDefinition::new("seen");
+/// When an entry may be forgotten → its key.
+const ENDS: TableDefinition<(u64, [u8; 32]), ()> = TableDefinition::new("ends");
+const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+const FLOOR: &str = "floor";
+const LAST_GRANT: &str = "last-grant";
+
+/// Seconds, source, destination (empty: unknown), protocol, ports.
+type Stored<'a> = (u64, &'a str, &'a str, u8, u16, u16);
+
+/// Why the state cannot be used. Without it the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the replay store {}", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot read the digest cache {}", path.display())]
+    Import {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An open state file.
+pub struct State {
+    db: Database,
+    floor: Timestamp,
+}
+
+impl State {
+    /// Opens `dir/replay.redb` or makes it. A new one knows nothing of what was sent before `now`: so it refuses all that
+    /// is stamped earlier, or a reboot that empties `/run` would let packets of the last two minutes be sent again.
+    pub fn open(dir: &Path, now: Timestamp, max_age: Option<Duration>) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let error = |source| Error::Open { path: path.clone(), source };
+        // Made here, because redb would use the umask.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|e| error(e.into()))?;
+        let is_new = file.metadata().map_err(|e| error(e.into()))?.len() == 0;
+        let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
+
+        let mut state = Self { db, floor: Timestamp::from_secs(0) };
+        let floor = state.number(FLOOR)?;
+        state.floor = Timestamp::from_secs(floor);
+        if is_new {
+            state.raise_floor(now.plus(max_age.unwrap_or_default()))?;
+        }
+        Ok(state)
+    }
+
+    /// Takes over what the original remembered. Returns how many entries were new; bad lines are passed over, as there.
+    pub fn import_digest_cache(&mut self, path: &Path, max_age: Option<Duration>) -> Result<usize, Error> {
+        let file = match fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(source) => return Err(Error::Import { path: path.into(), source }),
+        };
+        let mut entries = Vec::new();
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line.map_err(|source| Error::Import { path: path.into(), source })?;
+            let entry = std::str::from_utf8(&line).ok().and_then(parse_digest_line);
+            entries.extend(entry.filter(|(key, _)| !matches!(self.seen(key), Ok(Some(_)))));
+        }
+        // A message may have been stamped up to one window ahead, and is taken for one window after its stamp.
+        let until = |at: Timestamp| max_age.map(|window| at.plus(window * 2));
+        self.write(|tables| entries.iter().try_for_each(|(key, seen)| tables.remember(key, seen, until(seen.at))))?;
+        Ok(entries.len())
+    }
+
+    /// The highest number ever set aside.
+    pub fn last_grant(&self) -> Result<GrantId, StoreError> {
+        self.number(LAST_GRANT).map(GrantId)
+    }
+
+    /// How many keys are remembered.
+    pub fn len(&self) -> Result<u64, StoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            match self.db.begin_read()?.open_table(SEEN) {
+                Ok(table) => Ok(table.len()?),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+                Err(error) => Err(error.into()),
+            }
+        };
+        read().map_err(store_error)
+    }
+
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
+    fn raise_floor(&mut self, floor: Timestamp) -> Result<(), StoreError> {
+        if floor > self.floor {
+            self.write(|tables| tables.set(FLOOR, floor.secs()))?;
+            self.floor = floor;
+        }
+        Ok(())
+    }
+
+    fn number(&self, name: &str) -> Result<u64, StoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            match self.db.begin_read()?.open_table(NUMBERS) {
+                Ok(table) => Ok(table.get(name)?.map_or(0, |value| value.value())),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+                Err(error) => Err(error.into()),
+            }
+        };
+        read().map_err(store_error)
+    }
+
+    /// One durable transaction.
+    fn write<T>(&self, change: impl FnOnce(&mut Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let run = || -> Result<T, redb::Error> {
+            let transaction = self.db.begin_write()?;
+            let result = {
+                let mut tables = Tables {
+                    seen: transaction.open_table(SEEN)?,
+                    ends: transaction.open_table(ENDS)?,
+                    numbers: transaction.open_table(NUMBERS)?,
+                };
+                change(&mut tables)?
+            };
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(store_error)
+    }
+}
+
+impl ReplayStore for State {
+    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+        let read = || -> Result<Option<Seen>, redb::Error> {
+            match self.db.begin_read()?.open_table(SEEN) {
+                Ok(table) => Ok(table.get(key.0)?.map(|stored| restore(stored.value()))),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        read().map_err(store_error)
+    }
+
+    fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        self.write(|tables| {
+            tables.set(LAST_GRANT, entry.grant.0)?;
+            entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.until))
+        })
+    }
+
+    fn floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// Raises the floor only to the end of what is dropped: a clock that jumps ahead and back costs nothing.
+    fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let highest = self.write(|tables| tables.forget(now))?;
+        self.floor = self.floor.max(highest);
+        Ok(())
+    }
+}
+
+struct Tables<'a> {
+    seen: redb::Table<'a, [u8; 32], Stored<'static>>,
+    ends: redb::Table<'a, (u64, [u8; 32]), ()>,
+    numbers: redb::Table<'a, &'static str, u64>,
+}
+
+impl Tables<'_> {
+    fn remember(&mut self, key: &ReplayKey, seen: &Seen, until: Option<Timestamp>) -> Result<(), redb::Error> {
+        let (src, dst) = (seen.origin.src.to_string(), seen.origin.dst.map(|dst| dst.to_string()).unwrap_or_default());
+        let origin = &seen.origin;
+        let stored = (seen.at.secs(), src.as_str(), dst.as_str(), origin.proto, origin.src_port, origin.dst_port);
+        self.seen.insert(key.0, stored)?;
+        if let Some(until) = until {
+            self.ends.insert((until.secs(), key.0), ())?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, now: Timestamp) -> Result<Timestamp, redb::Error> {
+        let mut highest = 0;
+        let due = (0, [0; 32])..(now.secs(), [0; 32]);
+        let ended: Vec<(u64, [u8; 32])> =
+            self.ends.range(due)?.map(|entry| entry.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
+        for (until, key) in ended {
+            self.seen.remove(key)?;
+            self.ends.remove((until, key))?;
+            highest = until;
+        }
+        let floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
+        if highest > floor {
+            self.set(FLOOR, highest)?;
+        }
+        Ok(Timestamp::from_secs(highest.max(floor)))
+    }
+
+    fn set(&mut self, name: &'static str, value: u64) -> Result<(), redb::Error> {
+        self.numbers.insert(name, value)?;
+        Ok(())
+    }
+}
+
+fn store_error(error: redb::Error) -> StoreError {
+    StoreError(Box::new(error))
+}
+
+fn restore((at, src, dst, proto, src_port, dst_port): Stored<'_>) -> Seen {
+    // What we wrote reads back; should a file have been tampered with, the origin is only shown, never decided on.
+    let src = src.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+    let origin = Origin { src, dst: dst.parse().ok(), proto, src_port, dst_port };
+    Seen { origin, at: Timestamp::from_secs(at) }
+}
+
+/// `<digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>` (`spec/wire.md` 9).
+fn parse_digest_line(line: &str) -> Option<(ReplayKey, Seen)> {
+    if line.starts_with(['#', ';']) {
+        return None;
+    }
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [digest, proto, src, src_port, dst, dst_port, time] = fields[..] else { return None };
+    let key = STANDARD_NO_PAD.decode(digest).ok()?.try_into().ok()?;
+    let origin = Origin {
+        src: src.parse().ok()?,
+        dst: Some(dst.parse().ok()?),
+        proto: proto.parse().ok()?,
+        src_port: src_port.parse().ok()?,
+        dst_port: dst_port.parse().ok()?,
+    };
+    Some((ReplayKey(key), Seen { origin, at: Timestamp::from_secs(time.parse().ok()?) }))
+}
+
+/// Bytes of the file kept in memory. Enough for hundreds of thousands of entries.
+const CACHE: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Option<Duration> = Some(Duration::from_secs(120));
+
+    fn key(n: u8) -> ReplayKey {
+        ReplayKey([n; 32])
+    }
+
+    fn seen(at: u64) -> Seen {
+        let origin = Origin { dst: Some("192.0.2.9".parse().unwrap()), ..Origin::udp("192.0.2.1".parse().unwrap()) };
+        Seen { origin, at: Timestamp::from_secs(at) }
+    }
+
+    fn entry(keys: [u8; 2], until: Option<u64>, grant: u64) -> Entry {
+        let until = until.map(Timestamp::from_secs);
+        Entry { keys: keys.map(key), seen: seen(1000), until, grant: GrantId(grant) }
+    }
+
+    fn open(dir: &Path) -> State {
+        State::open(dir, Timestamp::from_secs(1000), WINDOW).unwrap()
+    }
+
+    #[test]
+    fn what_was_remembered_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        state.remember(&entry([1, 2], Some(1120), 41)).unwrap();
+        drop(state);
+        let state = open(dir.path());
+        assert_eq!(state.seen(&key(2)).unwrap(), Some(seen(1000)));
+        assert_eq!(state.seen(&key(3)).unwrap(), None);
+        assert_eq!(state.last_grant().unwrap(), GrantId(41));
+    }
+
+    #[test]
+    fn forgetting_raises_the_floor_only_as_far_as_needed_and_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        let first_floor = state.floor();
+        assert_eq!(first_floor, Timestamp::from_secs(1120));
+        state.remember(&entry([1, 3], Some(1200), 1)).unwrap();
+        state.remember(&entry([2, 4], None, 2)).unwrap();
+        state.forget(Timestamp::from_secs(1200)).unwrap();
+        assert_eq!(state.len().unwrap(), 4, "an entry is kept through its last second");
+        state.forget(Timestamp::from_secs(90_000)).unwrap();
+        assert_eq!((state.seen(&key(1)).unwrap(), state.len().unwrap()), (None, 2));
+        assert_eq!(state.floor(), Timestamp::from_secs(1200));
+        drop(state);
+        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1200));
+    }
+
+    #[test]
+    fn the_digest_cache_of_the_original_is_taken_over_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("digest.cache");
+        let digest = STANDARD_NO_PAD.encode([7; 32]);
+        let text = format!(
+            "# <digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>\n\
+             {digest} 17 127.0.0.1 58947 0.0.0.0 62201 1795293687\nnot a line\n\n{digest} 17 bad 1 0.0.0.0 1 1\n"
+        );
+        fs::write(&cache, text).unwrap();
+        let mut state = open(dir.path());
+        assert_eq!(state.import_digest_cache(&cache, WINDOW).unwrap(), 1);
+        assert_eq!(state.import_digest_cache(&cache, WINDOW).unwrap(), 0);
+        assert_eq!(state.seen(&key(7)).unwrap().unwrap().at.secs(), 1_795_293_687);
+        assert_eq!(state.import_digest_cache(&dir.path().join("none"), WINDOW).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_file_is_for_us_alone_and_a_damaged_one_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let path = dir.path().join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, b"this is not a database").unwrap();
+        assert!(State::open(dir.path(), Timestamp::from_secs(0), WINDOW).is_err());
+    }
+}
