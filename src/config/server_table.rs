@@ -1,0 +1,233 @@
+//! The variables of `fwknopd.conf` (`spec/server.md` 5), in the order of the documents.
+
+use super::access_table;
+use super::value::Kind;
+use super::variable::State::{self, Built, NoEffect, NotNeeded, NotSupportedYet};
+use super::variable::{Table, Variable};
+
+pub static TABLE: Table =
+    Table { file: "fwknopd.conf", variables: VARIABLES, expands: true, sibling: Some(&access_table::TABLE) };
+
+const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, doc: &'static str) -> Variable {
+    Variable { name, kind, default, state, doc }
+}
+
+const fn number(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max }
+}
+
+const PORT: Kind = number(1, 65535);
+/// What the original calls its largest sane number.
+const LARGE: u64 = 8_388_608;
+const ANY_NUMBER: Kind = number(0, LARGE);
+
+const WAITS: &str = "this daemon waits for packets and signals instead of polling";
+const SETS: &str = "grants are elements of nftables sets, which have no order and need no such module";
+const NFQ: &str = "it is used only with ENABLE_NFQ_CAPTURE, which is not supported yet";
+const EXTERNAL: &str = "it has none in the original either: external commands were never built";
+const OPTION_ONLY: &str = "it belongs on the command line; remove it";
+
+const YES: &[&str] = &["Y"];
+const NO: &[&str] = &["N"];
+
+static VARIABLES: &[Variable] = &[
+    // General
+    v("VERBOSE", number(0, 100), "0", Built, "how much is logged; added to the number of -v options"),
+    v("SYSLOG_IDENTITY", Kind::Text, "fwknopd", Built, "the program name in the system log"),
+    v("SYSLOG_FACILITY", Kind::Choice(FACILITIES), "LOG_DAEMON", Built, "the facility in the system log"),
+    v("LOCALE", Kind::Text, "", NotNeeded { why: "messages are not translated", silent: &["NONE", "C"] }, "locale"),
+    // Capture
+    v("PCAP_INTF", Kind::List, "eth0", Built, "interfaces to listen on, or any"),
+    v("PCAP_FILE", Kind::Path, "", Built, "a capture file to read instead"),
+    v("PCAP_FILTER", Kind::Text, "udp port 62201", Built, "BPF filter"),
+    v("ENABLE_PCAP_PROMISC", Kind::YesNo, "N", Built, "promiscuous mode"),
+    v("ENABLE_PCAP_ANY_DIRECTION", Kind::YesNo, "N", Built, "see also packets this host sends"),
+    v("MAX_SNIFF_BYTES", number(1, 32768), "2048", Built, "bytes to capture of each frame, link header included"),
+    v("EXIT_AT_INTF_DOWN", Kind::YesNo, "Y", Built, "end when the interface goes away"),
+    v(
+        "PCAP_DISPATCH_COUNT",
+        ANY_NUMBER,
+        "100",
+        NotNeeded { why: WAITS, silent: &["0", "100"] },
+        "packets per polling round",
+    ),
+    v(
+        "PCAP_LOOP_SLEEP",
+        number(1, LARGE),
+        "100000",
+        NotNeeded { why: WAITS, silent: &["100000"] },
+        "pause between polling rounds in microseconds",
+    ),
+    v("ENABLE_UDP_SERVER", Kind::YesNo, "N", Built, "a UDP socket instead of capturing"),
+    v("UDPSERV_PORT", PORT, "62201", Built, "its port"),
+    v(
+        "UDPSERV_SELECT_TIMEOUT",
+        number(1, LARGE),
+        "500000",
+        NotNeeded { why: WAITS, silent: &["500000"] },
+        "wait of the UDP server in microseconds",
+    ),
+    v("ENABLE_TCP_SERVER", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "accept TCP connections"),
+    v(
+        "TCPSERV_PORT",
+        PORT,
+        "62201",
+        NoEffect { why: "it is used only with ENABLE_TCP_SERVER, which is not supported yet", silent: &["62201"] },
+        "port of the TCP server",
+    ),
+    v("ENABLE_NFQ_CAPTURE", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "capture through NFQUEUE"),
+    v("NFQ_INTERFACE", Kind::Text, "", NoEffect { why: NFQ, silent: &[] }, "interface for NFQUEUE"),
+    v("NFQ_PORT", PORT, "62201", NoEffect { why: NFQ, silent: &["62201"] }, "UDP port for NFQUEUE"),
+    v("NFQ_TABLE", Kind::Text, "mangle", NoEffect { why: NFQ, silent: &["mangle"] }, "table for NFQUEUE"),
+    v("NFQ_CHAIN", Kind::Text, "FWKNOP_NFQ", NoEffect { why: NFQ, silent: &["FWKNOP_NFQ"] }, "chain for NFQUEUE"),
+    v("NFQ_QUEUE_NUMBER", number(0, 65535), "1", NoEffect { why: NFQ, silent: &["1"] }, "queue number"),
+    v("NFQ_LOOP_SLEEP", ANY_NUMBER, "500000", NoEffect { why: NFQ, silent: &["500000"] }, "pause in microseconds"),
+    // What is accepted
+    v("ENABLE_SPA_PACKET_AGING", Kind::YesNo, "Y", Built, "refuse packets whose time stamp is too far off"),
+    v("MAX_SPA_PACKET_AGE", number(1, 100_000), "120", Built, "how far in seconds, past or future"),
+    v("ENABLE_DIGEST_PERSISTENCE", Kind::YesNo, "Y", NoEffect { why: REPLAY, silent: YES }, "replay protection"),
+    v("ENABLE_SPA_OVER_HTTP", Kind::YesNo, "N", Built, "accept packets inside HTTP requests"),
+    v("ALLOW_ANY_USER_AGENT", Kind::YesNo, "N", Built, "HTTP: take any User-Agent, not only Fwknop"),
+    v("ENABLE_X_FORWARDED_FOR", Kind::YesNo, "N", Built, "HTTP: the address to let in stands in that header"),
+    v("ENABLE_NAT_DNS", Kind::YesNo, "Y", NoEffect { why: NAT_NAMES, silent: YES }, "resolve names in NAT requests"),
+    v("RULES_CHECK_THRESHOLD", number(0, 131_071), "20", NotNeeded { why: EXPIRE, silent: &["20"] }, "deep checks"),
+    v(
+        "CMD_EXEC_TIMEOUT",
+        ANY_NUMBER,
+        "",
+        NoEffect { why: "it has none in the original either", silent: &[] },
+        "unused",
+    ),
+    // Files
+    v("FWKNOP_RUN_DIR", Kind::Path, "/run/fwknop", Built, "where state is kept; absolute"),
+    v("FWKNOP_PID_FILE", Kind::Path, "$FWKNOP_RUN_DIR/fwknopd.pid", Built, "process id and lock"),
+    v("DIGEST_FILE", Kind::Path, "$FWKNOP_RUN_DIR/digest.cache", Built, "what has been received already"),
+    v(
+        "DIGEST_DB_FILE",
+        Kind::Path,
+        "",
+        NoEffect { why: "use DIGEST_FILE; gdbm and ndbm files are not read", silent: &[] },
+        "digest database of gdbm and ndbm builds",
+    ),
+    v("ACCESS_FILE", Kind::Path, "/etc/fwknop/access.conf", Built, "who may ask for what"),
+    v("ACCESS_FOLDER", Kind::Path, "", Built, "a folder of such files instead"),
+    v(
+        "FWKNOP_CONF_DIR",
+        Kind::Path,
+        "/etc/fwknop",
+        NoEffect { why: "it has none in the original either", silent: &["/etc/fwknop"] },
+        "unused",
+    ),
+    v("CONFIG_FILE", Kind::Path, "", NoEffect { why: OPTION_ONLY, silent: &[] }, "set by --config-file"),
+    v("OVERRIDE_CONFIG", Kind::Path, "", NoEffect { why: OPTION_ONLY, silent: &[] }, "set by --override-config"),
+    v("FAULT_INJECTION_TAG", Kind::Text, "", NoEffect { why: OPTION_ONLY, silent: &[] }, "test builds"),
+    v("GPG_HOME_DIR", Kind::Path, "/root/.gnupg", Built, "keyring of stanzas that name none"),
+    v("GPG_EXE", Kind::Path, "/usr/bin/gpg", NoEffect { why: IN_PROCESS, silent: &["/usr/bin/gpg"] }, "gpg program"),
+    v(
+        "GPG_ENGINE",
+        Kind::Choice(&["sequoia", "gpgme"]),
+        "sequoia",
+        NotSupportedYet { fine: &["sequoia"] },
+        "what decrypts and verifies OpenPGP (ours)",
+    ),
+    v(
+        "SUDO_EXE",
+        Kind::Path,
+        "/usr/bin/sudo",
+        NoEffect { why: "commands are not supported yet", silent: &["/usr/bin/sudo"] },
+        "sudo program",
+    ),
+    // Firewall
+    v(
+        "FIREWALL",
+        Kind::Choice(&["nftables", "iptables", "firewalld", "ipfw", "pf"]),
+        "nftables",
+        NotSupportedYet { fine: &["nftables"] },
+        "which firewall opens the ports (ours)",
+    ),
+    v("FIREWALL_EXE", Kind::Path, "", Built, "its program"),
+    v("NFT_INPUT_ACCESS", Kind::InputChain, "", Built, "the chain that gets our rule: family, table, chain (ours)"),
+    v("FLUSH_AT_INIT", Kind::YesNo, "N", Built, "close at start what an earlier daemon left open (ours)"),
+    v("FLUSH_AT_EXIT", Kind::YesNo, "Y", Built, "close everything at exit (ours)"),
+    v("FLUSH_IPT_AT_INIT", Kind::YesNo, "", Built, "as FLUSH_AT_INIT"),
+    v("FLUSH_IPT_AT_EXIT", Kind::YesNo, "", Built, "as FLUSH_AT_EXIT"),
+    v("ENABLE_DESTINATION_RULE", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "open for the asked address only"),
+    v("ENABLE_RULE_PREPEND", Kind::YesNo, "N", NotNeeded { why: SETS, silent: NO }, "new rules first"),
+    v("ENABLE_IPT_FORWARDING", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "NAT requests"),
+    v("ENABLE_IPT_LOCAL_NAT", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "local NAT requests"),
+    v("ENABLE_IPT_SNAT", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "SNAT with NAT requests"),
+    v("SNAT_TRANSLATE_IP", Kind::Text, "", NoEffect { why: SNAT, silent: &["__CHANGEME__"] }, "address for SNAT"),
+    v("ENABLE_IPT_OUTPUT", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "rules for replies"),
+    v("ENABLE_IPT_COMMENT_CHECK", Kind::YesNo, "Y", NotNeeded { why: SETS, silent: YES }, "require comment match"),
+    chain_of("IPT_INPUT_ACCESS", INPUT),
+    chain_of("IPT_OUTPUT_ACCESS", OUTPUT),
+    chain_of("IPT_FORWARD_ACCESS", FORWARD),
+    chain_of("IPT_DNAT_ACCESS", DNAT),
+    chain_of("IPT_SNAT_ACCESS", SNAT_CHAIN),
+    chain_of("IPT_MASQUERADE_ACCESS", MASQUERADE),
+    // Other firewalls
+    other("FLUSH_FIREWD_AT_INIT", Kind::YesNo, YES),
+    other("FLUSH_FIREWD_AT_EXIT", Kind::YesNo, YES),
+    other("ENABLE_FIREWD_FORWARDING", Kind::YesNo, NO),
+    other("ENABLE_FIREWD_LOCAL_NAT", Kind::YesNo, NO),
+    other("ENABLE_FIREWD_SNAT", Kind::YesNo, NO),
+    other("ENABLE_FIREWD_OUTPUT", Kind::YesNo, NO),
+    other("ENABLE_FIREWD_COMMENT_CHECK", Kind::YesNo, YES),
+    chain_of("FIREWD_INPUT_ACCESS", INPUT),
+    chain_of("FIREWD_OUTPUT_ACCESS", OUTPUT),
+    chain_of("FIREWD_FORWARD_ACCESS", FORWARD),
+    chain_of("FIREWD_DNAT_ACCESS", DNAT),
+    chain_of("FIREWD_SNAT_ACCESS", SNAT_CHAIN),
+    chain_of("FIREWD_MASQUERADE_ACCESS", MASQUERADE),
+    other("FLUSH_IPFW_AT_INIT", Kind::YesNo, YES),
+    other("FLUSH_IPFW_AT_EXIT", Kind::YesNo, YES),
+    other("IPFW_START_RULE_NUM", number(0, 131_071), &["10000"]),
+    other("IPFW_MAX_RULES", number(1, 131_071), &["65535", "1000"]),
+    other("IPFW_ACTIVE_SET_NUM", number(0, 63), &["1"]),
+    other("IPFW_EXPIRE_SET_NUM", number(0, 63), &["2"]),
+    other("IPFW_EXPIRE_PURGE_INTERVAL", number(1, 131_071), &["30"]),
+    other("IPFW_ADD_CHECK_STATE", Kind::YesNo, NO),
+    other("PF_ANCHOR_NAME", Kind::Text, &["fwknop"]),
+    other("PF_EXPIRE_INTERVAL", number(1, 131_071), &["30"]),
+    // Announced in the sample file, never built
+    v("ENABLE_EXTERNAL_CMDS", Kind::YesNo, "N", NoEffect { why: EXTERNAL, silent: NO }, "unused"),
+    v("EXTERNAL_CMD_OPEN", Kind::Text, "", NoEffect { why: EXTERNAL, silent: &["__NONE__"] }, "unused"),
+    v("EXTERNAL_CMD_CLOSE", Kind::Text, "", NoEffect { why: EXTERNAL, silent: &["__NONE__"] }, "unused"),
+    v("EXTERNAL_CMD_ALARM", ANY_NUMBER, "", NoEffect { why: EXTERNAL, silent: &["30"] }, "unused"),
+    v("ENABLE_EXT_CMD_PREFIX", Kind::YesNo, "N", NoEffect { why: EXTERNAL, silent: NO }, "unused"),
+    v("EXT_CMD_PREFIX", Kind::Text, "", NoEffect { why: EXTERNAL, silent: &["FWKNOP_"] }, "unused"),
+];
+
+/// A variable of a firewall that we do not speak to yet. Its first harmless value is its default.
+const fn other(name: &'static str, kind: Kind, fine: &'static [&'static str]) -> Variable {
+    v(name, kind, fine[0], NotSupportedYet { fine }, "belongs to another firewall")
+}
+
+const fn chain_of(name: &'static str, fine: &'static [&'static str]) -> Variable {
+    other(name, Kind::Chain, fine)
+}
+
+const INPUT: &[&str] = &["ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1"];
+const OUTPUT: &[&str] = &["ACCEPT, filter, OUTPUT, 1, FWKNOP_OUTPUT, 1"];
+const FORWARD: &[&str] = &["ACCEPT, filter, FORWARD, 1, FWKNOP_FORWARD, 1"];
+const DNAT: &[&str] = &["DNAT, nat, PREROUTING, 1, FWKNOP_PREROUTING, 1"];
+const SNAT_CHAIN: &[&str] = &["SNAT, nat, POSTROUTING, 1, FWKNOP_POSTROUTING, 1"];
+const MASQUERADE: &[&str] = &["MASQUERADE, nat, POSTROUTING, 1, FWKNOP_MASQUERADE, 1"];
+
+const FACILITIES: &[&str] = &[
+    "LOG_DAEMON",
+    "LOG_LOCAL0",
+    "LOG_LOCAL1",
+    "LOG_LOCAL2",
+    "LOG_LOCAL3",
+    "LOG_LOCAL4",
+    "LOG_LOCAL5",
+    "LOG_LOCAL6",
+    "LOG_LOCAL7",
+];
+
+const REPLAY: &str = "packets are always remembered: without that, anybody could send them again";
+const NAT_NAMES: &str = "NAT requests are not supported yet";
+const EXPIRE: &str = "the kernel closes what was opened, on time and without being asked";
+const IN_PROCESS: &str = "OpenPGP messages are read without gpg";
+const SNAT: &str = "it is used only with ENABLE_IPT_SNAT, which is not supported yet";
