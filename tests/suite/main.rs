@@ -1,6 +1,8 @@
 //! All behaviour tests, one file per behaviour. They use the real parts: nftables, libpcap, GnuPG, and the original
 //! programs, in network namespaces of their own. What is missing makes a test fail with what to install.
 
+#![cfg(test)]
+
 mod support;
 
 mod bad_input;
