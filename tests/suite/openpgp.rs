@@ -1,3 +1,4 @@
 //! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
 
+mod keyring;
 mod vectors;

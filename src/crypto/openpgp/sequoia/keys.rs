@@ -76,6 +76,19 @@ pub enum Notice {
     Unreadable { problem: String },
 }
 
+impl Notice {
+    /// The key it is about.
+    pub fn key(&self) -> Option<&Fingerprint> {
+        match self {
+            Notice::NoPassphrase { key, .. }
+            | Notice::WrongPassphrase { key, .. }
+            | Notice::Unsupported { key, .. }
+            | Notice::Elsewhere { key, .. } => Some(key),
+            Notice::Unreadable { .. } => None,
+        }
+    }
+}
+
 /// There is no certificate in what should be a keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no OpenPGP certificate or key in it")]

@@ -1,0 +1,172 @@
+//! Keys from a GnuPG home.
+//!
+//! GnuPG keeps secret keys in files of its own making that only its agent reads, so they are exported: one run of gpg
+//! for the certificates, one for the list of secret keys, one for the secret keys themselves. The passphrase goes to
+//! gpg in loopback mode: nobody is asked, nothing is cached. An agent that gpg starts for a home is left running, as
+//! gpg itself leaves it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use gpgme::{Context, ExportMode, PassphraseRequest, PinentryMode, Protocol};
+use zeroize::Zeroizing;
+
+use super::{Error, Keys, Loaded, Notice, Warning, permissions};
+use crate::crypto::openpgp::Fingerprint;
+use crate::secret::Passphrase;
+use crate::time::Timestamp;
+
+/// Which GnuPG, and which home.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gpg {
+    pub home: PathBuf,
+    /// The program; `None`: the one that libgpgme finds.
+    pub program: Option<PathBuf>,
+}
+
+/// Reads all keys of a home, and unlocks what `passphrase` unlocks.
+pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<Loaded, Error> {
+    let mut warnings = check_home(&gpg.home)?;
+    let mut context = gpg.context()?;
+    let broken = |source| Error::Gpg { home: gpg.home.clone(), source };
+
+    let mut keys = Keys::default();
+    let mut certificates = Vec::new();
+    context.export_all(ExportMode::empty(), &mut certificates).map_err(broken)?;
+    let empty = |_| Error::EmptyHome { home: gpg.home.clone() };
+    let mut notices = keys.add(&certificates, None, now).map_err(empty)?;
+
+    let secrets = list_secrets(&mut context).map_err(broken)?;
+    let export = export_secrets(&mut context, &secrets, passphrase);
+    // Nothing exported is no error of its own: what is missing is told below.
+    notices.extend(keys.add(&export.data, passphrase, now).unwrap_or_default());
+    match export.failure {
+        Some(problem) => warnings.push(Warning::Export { home: gpg.home.clone(), problem }),
+        None => notices.extend(missing(&keys, &notices, &secrets, passphrase.is_some())),
+    }
+    warnings.extend(notices.into_iter().map(Warning::Key));
+    if keys.decrypting().next().is_none() {
+        warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
+    }
+    Ok(Loaded { keys, warnings })
+}
+
+impl Gpg {
+    /// A context of libgpgme for this home. It neither asks anybody for a passphrase nor uses the network.
+    pub fn context(&self) -> Result<Context, Error> {
+        let no_gpg = |source| Error::NoGpg { source };
+        let mut context = Context::from_protocol(Protocol::OpenPgp).map_err(no_gpg)?;
+        if let Some(program) = &self.program {
+            context.set_engine_path(program.as_os_str().as_bytes().to_vec()).map_err(no_gpg)?;
+        }
+        // gpg may change its directory: only an absolute path means the same to it.
+        let home = std::path::absolute(&self.home).unwrap_or_else(|_| self.home.clone());
+        context.set_engine_home_dir(home.as_os_str().as_bytes().to_vec()).map_err(no_gpg)?;
+        context.set_offline(true);
+        context.set_armor(false);
+        context.set_pinentry_mode(PinentryMode::Loopback).map_err(no_gpg)?;
+        Ok(context)
+    }
+}
+
+fn check_home(home: &Path) -> Result<Vec<Warning>, Error> {
+    let mut warnings = Vec::new();
+    let metadata = match permissions::check(home, &mut warnings) {
+        Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NoHome { home: home.into() });
+        }
+        metadata => metadata?,
+    };
+    if !metadata.is_dir() {
+        return Err(Error::NotADirectory { path: home.into() });
+    }
+    permissions::warn_if_readable(home, &metadata, &mut warnings);
+    permissions::check_home_files(home)?;
+    Ok(warnings)
+}
+
+/// A key of the home that should be able to decrypt.
+struct SecretKey {
+    key: Fingerprint,
+    user_id: String,
+    is_primary: bool,
+    on_card: bool,
+}
+
+fn list_secrets(context: &mut Context) -> gpgme::Result<Vec<SecretKey>> {
+    let mut secrets = Vec::new();
+    for key in context.secret_keys()? {
+        let key = key?;
+        let user_id = key.user_ids().next().and_then(|id| id.id().ok()).unwrap_or("no user id");
+        for (at, subkey) in key.subkeys().enumerate() {
+            let Some(fingerprint) = subkey.fingerprint().ok().and_then(|text| text.parse().ok()) else { continue };
+            if subkey.can_encrypt() && subkey.is_secret() {
+                let (user_id, on_card) = (user_id.to_owned(), subkey.is_card_key());
+                secrets.push(SecretKey { key: fingerprint, user_id, is_primary: at == 0, on_card });
+            }
+        }
+    }
+    Ok(secrets)
+}
+
+/// What gpg gave out. A key without the right passphrase is left out and is no failure.
+struct Export {
+    data: Zeroizing<Vec<u8>>,
+    failure: Option<String>,
+}
+
+/// Exports only what decrypts: a primary key that just signs stays with gpg.
+fn export_secrets(context: &mut Context, secrets: &[SecretKey], passphrase: Option<&Passphrase>) -> Export {
+    // Never grown for any usual home, so no copy of a secret stays behind in freed memory.
+    let mut export = Export { data: Zeroizing::new(Vec::with_capacity(1 << 20)), failure: None };
+    for (primaries, mode) in [(true, ExportMode::SECRET), (false, ExportMode::SECRET_SUBKEY)] {
+        // The exclamation mark: this key and no other of the certificate.
+        let wanted = secrets.iter().filter(|secret| secret.is_primary == primaries && !secret.on_card);
+        let wanted: Vec<String> = wanted.map(|secret| format!("{}!", secret.key)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let mut part = Zeroizing::new(Vec::with_capacity(1 << 20));
+        let result =
+            context.with_passphrase_provider(provider(passphrase), |context| context.export(wanted, mode, &mut *part));
+        export.data.extend_from_slice(&part);
+        if let Err(error) = result
+            && !is_about_passphrase(error)
+        {
+            export.failure = Some(error.to_string());
+        }
+    }
+    export
+}
+
+/// Hands the passphrase to gpg. Without one it is told an empty one, so that it skips the key and goes on.
+fn provider(passphrase: Option<&Passphrase>) -> impl gpgme::PassphraseProvider + use<> {
+    let secret = Zeroizing::new(passphrase.map_or_else(String::new, |passphrase| passphrase.expose().to_owned()));
+    move |_: PassphraseRequest<'_>, out: &mut dyn std::io::Write| {
+        out.write_all(secret.as_bytes()).map_err(gpgme::Error::from)
+    }
+}
+
+fn is_about_passphrase(error: gpgme::Error) -> bool {
+    use gpgme::Error;
+    // The code alone: the agent's errors carry its name as well.
+    [Error::BAD_PASSPHRASE, Error::NO_PASSPHRASE, Error::NO_DATA].iter().any(|known| known.code() == error.code())
+}
+
+/// The keys that were listed but did not come out usable, and about which nothing has been said yet.
+fn missing(keys: &Keys, notices: &[Notice], secrets: &[SecretKey], passphrase_given: bool) -> Vec<Notice> {
+    let here = |secret: &&SecretKey| {
+        keys.decrypting().any(|path| path.key == secret.key)
+            || notices.iter().any(|notice| notice.key() == Some(&secret.key))
+    };
+    let lost = secrets.iter().filter(|secret| !here(secret));
+    lost.map(|secret| {
+        let (key, user_id) = (secret.key.clone(), secret.user_id.clone());
+        match (secret.on_card, passphrase_given) {
+            (true, _) => Notice::Elsewhere { key, user_id },
+            (false, true) => Notice::WrongPassphrase { key, user_id },
+            (false, false) => Notice::NoPassphrase { key, user_id },
+        }
+    })
+    .collect()
+}
