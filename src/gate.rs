@@ -23,6 +23,7 @@ pub struct Gate {
     replay: Box<dyn ReplayStore + Send>,
     grants: GrantTable,
     rules: GateRules,
+    tidied: Option<Timestamp>,
 }
 
 /// What holds for all stanzas.
@@ -69,7 +70,7 @@ impl Gate {
         replay: Box<dyn ReplayStore + Send>,
         last: GrantId,
     ) -> Self {
-        Self { access, keyrings, replay, grants: GrantTable::after(last), rules }
+        Self { access, keyrings, replay, grants: GrantTable::after(last), rules, tidied: None }
     }
 
     /// Exchanges what the configuration says and keeps what has happened: open grants and what was seen.
@@ -122,9 +123,16 @@ impl Gate {
         self.grants.expire(now)
     }
 
-    /// Drops from the replay store what is too old to be taken anyway.
-    pub fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.replay.forget(now)
+    /// Drops from the replay store what is too old to be taken anyway, now and then: a minute more or less does not
+    /// matter, and without ageing there is nothing to drop.
+    pub fn tidy(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        const EACH: Duration = Duration::from_secs(60);
+        let due = self.tidied.is_none_or(|last| last.plus(EACH) <= now || now < last);
+        if due && self.rules.max_age.is_some() {
+            self.tidied = Some(now);
+            self.replay.forget(now)?;
+        }
+        Ok(())
     }
 
     /// When [`expire`](Self::expire) has something to do next.
@@ -204,7 +212,7 @@ impl Passage<'_> {
         let age = time.age_at(self.now);
         let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
         let forgettable = self.max_age.map(|window| time.plus(window));
-        let below_floor = forgettable.is_some_and(|end| end < self.replay.floor());
+        let below_floor = forgettable.is_some_and(|end| end <= self.replay.floor());
         if below_floor || (out_of_window && age.seconds > 0) {
             return Err(Reason::TooOld(age).into());
         }
@@ -252,3 +260,6 @@ impl From<Reason> for Refusal {
         Self { reason, stanza: None, signer: None, first_seen: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

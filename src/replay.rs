@@ -53,7 +53,7 @@ pub trait ReplayStore {
     /// Remembers the whole entry, or nothing. Durable on return.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// Messages that could have been forgotten by this moment must be refused as too old. It never moves back.
+    /// Messages that may be forgotten at this moment or earlier must be refused as too old. It never moves back.
     fn floor(&self) -> Timestamp;
 
     /// Drops what may be forgotten, and raises the floor.

@@ -74,7 +74,8 @@ impl State {
         let floor = state.number(FLOOR)?;
         state.floor = Timestamp::from_secs(floor);
         if is_new {
-            state.raise_floor(now.plus(max_age.unwrap_or_default()))?;
+            let stamped_now_is_fine = now.plus(max_age.unwrap_or_default()).secs().saturating_sub(1);
+            state.raise_floor(Timestamp::from_secs(stamped_now_is_fine))?;
         }
         Ok(state)
     }
@@ -302,7 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
         let first_floor = state.floor();
-        assert_eq!(first_floor, Timestamp::from_secs(1120));
+        assert_eq!(first_floor, Timestamp::from_secs(1119));
         state.remember(&entry([1, 3], Some(1200), 1)).unwrap();
         state.remember(&entry([2, 4], None, 2)).unwrap();
         state.forget(Timestamp::from_secs(1200)).unwrap();

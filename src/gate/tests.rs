@@ -1,0 +1,254 @@
+use super::*;
+use crate::crypto::hmac::{HmacAuth, HmacKey};
+use crate::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
+use crate::crypto::seal;
+use crate::net::{AddrSet, Origin};
+use crate::replay::MemoryStore;
+use crate::spa::{Digest, RandomValue, Request, Username};
+use crate::time::Lifetime;
+
+const NOW: Timestamp = Timestamp::from_secs(1_795_294_448);
+const SRC: &str = "198.51.100.7";
+
+fn rijndael(key: &str) -> RijndaelAuth {
+    RijndaelAuth::new(RijndaelKey::new(key.into()).unwrap(), Mode::Cbc)
+}
+
+fn hmac(key: &str) -> HmacAuth {
+    HmacAuth::new(Digest::Sha256, &HmacKey::new(key.into()).unwrap())
+}
+
+fn stanza(id: u32, key: &str) -> Stanza {
+    Stanza {
+        id: StanzaId(id),
+        source: AddrSet::Any,
+        destination: AddrSet::Any,
+        open_ports: Some("tcp/22,udp/53".parse().unwrap()),
+        restrict_ports: None,
+        rijndael: Some(rijndael(key)),
+        openpgp: None,
+        hmac: Some(hmac("hmac key")),
+        timeout: Lifetime::from_secs(30).unwrap(),
+        max_timeout: Lifetime::from_secs(300).unwrap(),
+        require_username: None,
+        require_source_address: false,
+        expires: None,
+    }
+}
+
+fn gate(stanzas: Vec<Stanza>) -> Gate {
+    let rules = GateRules { max_age: Some(Duration::from_secs(120)), http: HttpRules::default() };
+    let replay = Box::new(MemoryStore::default());
+    Gate::new(rules, AccessTable::new(stanzas), Keyrings::default(), replay, GrantId(0))
+}
+
+fn message(ports: &str, at: Timestamp) -> Message {
+    Message {
+        random: RandomValue::generate().unwrap(),
+        user: Username::new("alice").unwrap(),
+        time: at,
+        version: "3.0.0".into(),
+        request: Request::Access { allow: "203.0.113.9".parse().unwrap(), ports: ports.parse().unwrap() },
+        server_auth: None,
+        timeout: None,
+        digest: Digest::Sha256,
+    }
+}
+
+fn packet(message: &Message, key: &str, hmac: Option<&HmacAuth>) -> Datagram {
+    let text = seal::rijndael(&message.encode().unwrap(), &rijndael(key), hmac).unwrap();
+    Datagram { payload: text.as_bytes().to_vec(), origin: Origin::udp(SRC.parse().unwrap()) }
+}
+
+fn knock(ports: &str, at: Timestamp) -> Datagram {
+    packet(&message(ports, at), "key", Some(&hmac("hmac key")))
+}
+
+fn refusal(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::Refuse(refusal) => refusal,
+        Verdict::Open(opening) => panic!("opened: {opening:?}"),
+    }
+}
+
+fn grant(verdict: Verdict) -> Grant {
+    match verdict {
+        Verdict::Open(opening) => opening.grant,
+        Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
+    }
+}
+
+#[test]
+fn a_good_knock_is_granted_once() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let knock = knock("tcp/22", NOW);
+    let granted = grant(gate.handle(&knock, NOW));
+    assert_eq!(granted.allow.to_string(), "203.0.113.9");
+    assert_eq!(granted.until, NOW.plus(Duration::from_secs(30)));
+    let again = refusal(gate.handle(&knock, NOW.plus(Duration::from_secs(5))));
+    assert_eq!(again.reason, Reason::Replay);
+    assert_eq!(again.first_seen.unwrap().at, NOW);
+    assert_eq!(gate.expire(granted.until).len(), 1);
+}
+
+#[test]
+fn a_message_under_another_text_is_a_replay_too() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let message = message("tcp/22", NOW);
+    let hmac = hmac("hmac key");
+    grant(gate.handle(&packet(&message, "key", Some(&hmac)), NOW));
+    // The same message under another salt: another text, the same identity.
+    let again = refusal(gate.handle(&packet(&message, "key", Some(&hmac)), NOW));
+    assert_eq!(again.reason, Reason::Replay);
+}
+
+#[test]
+fn one_packet_has_one_spelling() {
+    let open = Stanza { hmac: None, ..stanza(1, "key") };
+    let mut gate = gate(vec![open]);
+    let good = packet(&message("tcp/22", NOW), "key", None);
+    let respell = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut payload = good.payload.clone();
+        change(&mut payload);
+        Datagram { payload, origin: good.origin }
+    };
+    assert_eq!(refusal(gate.handle(&respell(&|p| p.push(b'=')), NOW)).reason, Reason::NotCanonical);
+    // The upper four bits of the first character belong to `Salted__`.
+    for magic in [b'A', b'Q', b'g', b'w', b'4'] {
+        assert_eq!(refusal(gate.handle(&respell(&|p| p[0] = magic), NOW)).reason, Reason::NoKey);
+    }
+    let last_bits = respell(&|p| {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let last = p.last_mut().unwrap();
+        let at = ALPHABET.iter().position(|c| c == last).unwrap();
+        *last = ALPHABET[at ^ 1];
+    });
+    let unused_bits = (10 + good.payload.len()) % 4 != 0;
+    let reason = refusal(gate.handle(&last_bits, NOW)).reason;
+    assert!(!unused_bits || reason == Reason::NotCanonical, "{reason:?}");
+    grant(gate.handle(&good, NOW));
+}
+
+#[test]
+fn age_counts_both_ways_and_a_message_from_the_future_is_remembered() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let seconds = Duration::from_secs;
+    let stale = |gate: &mut Gate, datagram: &Datagram, now| refusal(gate.handle(datagram, now)).reason;
+    let old = knock("tcp/22", NOW);
+    assert!(matches!(stale(&mut gate, &old, NOW.plus(seconds(121))), Reason::TooOld(age) if age.seconds == 121));
+    let ahead = knock("tcp/22", NOW.plus(seconds(300)));
+    assert!(matches!(stale(&mut gate, &ahead, NOW), Reason::TooOld(age) if age.seconds == -300));
+    // Whoever overheard it cannot use it when its time has come.
+    assert_eq!(stale(&mut gate, &ahead, NOW.plus(seconds(300))), Reason::Replay);
+    grant(gate.handle(&knock("tcp/22", NOW), NOW.plus(seconds(120))));
+}
+
+#[test]
+fn what_has_been_forgotten_is_refused_even_when_the_clock_is_set_back() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let knock = knock("tcp/22", NOW);
+    grant(gate.handle(&knock, NOW));
+    gate.tidy(NOW).unwrap();
+    gate.tidy(NOW.plus(Duration::from_secs(3600))).unwrap();
+    assert!(matches!(refusal(gate.handle(&knock, NOW)).reason, Reason::TooOld(_)));
+    grant(gate.handle(&self::knock("tcp/22", NOW.plus(Duration::from_secs(200))), NOW.plus(Duration::from_secs(200))));
+}
+
+#[test]
+fn the_first_stanza_that_permits_wins_and_the_best_refusal_is_told() {
+    let narrow = Stanza { open_ports: Some("udp/53".parse().unwrap()), ..stanza(1, "key") };
+    let mut gate = gate(vec![narrow, stanza(2, "other"), stanza(3, "key")]);
+    assert_eq!(grant(gate.handle(&knock("tcp/22", NOW), NOW)).knock.unwrap().stanza, StanzaId(3));
+    let denied = refusal(gate.handle(&knock("tcp/80", NOW), NOW));
+    assert_eq!((denied.reason, denied.stanza), (Reason::PortDenied, Some(StanzaId(1))));
+    assert_eq!(denied.signer, Some(Signer::SharedKey));
+}
+
+#[test]
+fn a_forgery_stops_at_the_tag() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let forged = packet(&message("tcp/22", NOW), "key", Some(&hmac("another")));
+    assert_eq!(refusal(gate.handle(&forged, NOW)).reason, Reason::HmacMismatch);
+    let unsigned = packet(&message("tcp/22", NOW), "key", None);
+    assert_eq!(refusal(gate.handle(&unsigned, NOW)).reason, Reason::HmacMismatch);
+    assert_eq!(refusal(gate.handle(&unsigned, NOW)).signer, None);
+}
+
+#[test]
+fn policy_is_asked_in_order() {
+    let strict = Stanza {
+        require_username: Some("bob".into()),
+        require_source_address: true,
+        restrict_ports: Some("tcp/22".parse().unwrap()),
+        ..stanza(1, "key")
+    };
+    let mut gate = gate(vec![strict]);
+    let mut asks = message("tcp/22", NOW);
+    let mut refused = |asks: &Message| refusal(gate.handle(&packet(asks, "key", Some(&hmac("hmac key"))), NOW)).reason;
+    assert!(matches!(refused(&asks), Reason::UsernameMismatch(_)));
+    asks.random = RandomValue::generate().unwrap();
+    asks.request = Request::Access { allow: "0.0.0.0".parse().unwrap(), ports: "tcp/22".parse().unwrap() };
+    assert_eq!(refused(&asks), Reason::SourceAddressRequired);
+    asks.user = Username::new("bob").unwrap();
+    asks.request = Request::Access { allow: "203.0.113.9".parse().unwrap(), ports: "udp/53,tcp/22".parse().unwrap() };
+    assert_eq!(refused(&asks), Reason::PortDenied);
+}
+
+#[test]
+fn unspecified_means_the_source_and_time_is_bounded() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let mut asks = message("tcp/22", NOW);
+    asks.request = Request::Access { allow: "::".parse().unwrap(), ports: "tcp/22".parse().unwrap() };
+    asks.timeout = crate::spa::ClientTimeout::new(65_536);
+    let granted = grant(gate.handle(&packet(&asks, "key", Some(&hmac("hmac key"))), NOW));
+    assert_eq!((granted.allow.to_string().as_str(), granted.lifetime.secs()), (SRC, 300));
+}
+
+#[test]
+fn a_failing_store_shuts_the_gate() {
+    struct Broken;
+    impl ReplayStore for Broken {
+        fn seen(&self, _: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+            Ok(None)
+        }
+        fn remember(&mut self, _: &Entry) -> Result<(), StoreError> {
+            Err(StoreError("disk full".into()))
+        }
+        fn floor(&self) -> Timestamp {
+            Timestamp::from_secs(0)
+        }
+        fn forget(&mut self, _: Timestamp) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+    let rules = GateRules { max_age: None, http: HttpRules::default() };
+    let access = AccessTable::new(vec![stanza(1, "key"), stanza(2, "key")]);
+    let mut gate = Gate::new(rules, access, Keyrings::default(), Box::new(Broken), GrantId(0));
+    assert_eq!(refusal(gate.handle(&knock("tcp/22", NOW), NOW)).reason, Reason::ReplayStore);
+    assert_eq!(gate.grants().count(), 0);
+}
+
+#[test]
+fn a_withdrawn_opening_leaves_what_was_open() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    let Verdict::Open(second) = gate.handle(&knock("tcp/22", NOW), NOW) else { panic!("refused") };
+    assert_eq!(second.supersedes, std::slice::from_ref(&first));
+    gate.withdraw(&second);
+    assert_eq!(gate.grants().collect::<Vec<_>>(), [&first]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn mutated_packets_are_refused(at in 0usize..180, to in proptest::prelude::any::<u8>()) {
+        let mut gate = gate(vec![stanza(1, "key"), Stanza { hmac: None, ..stanza(2, "other") }]);
+        let good = knock("tcp/22", NOW);
+        let mut bad = good.clone();
+        let at = at % bad.payload.len();
+        bad.payload[at] = to;
+        if bad.payload != good.payload {
+            refusal(gate.handle(&bad, NOW));
+        }
+        grant(gate.handle(&good, NOW));
+    }
+}
