@@ -1,5 +1,269 @@
 //! The firewall: opens what was granted, closes it again, and cleans up.
+//!
+//! The engine is written once. [`Firewall`] decides what happens; a [`Backend`] renders it as [`Step`]s and reads
+//! listings; a [`Runner`] acts. Invariants:
+//!
+//! * A grant is all or nothing: when a step fails, the ones before it are undone.
+//! * A repeated knock never shortens what is open, and whoever closes a grant closes only what is still its own.
+//! * Before anything is opened, set-up is in place: somebody may have reloaded the ruleset since.
+//! * What is not ours is never changed. What is ours says so, with its [`Tag`].
 
+mod backend;
+mod error;
+mod netlink;
+mod nftables;
+mod place;
+mod rule;
+mod ruleset;
+mod runner;
 mod settings;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::grant::{Grant, GrantId};
+use crate::net::{PortSet, Service};
+use crate::time::{Lifetime, Timestamp};
+
+pub use backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
+pub use error::Error;
+pub use nftables::Nftables;
+pub use rule::{Entry, NotOurs, Rule, Tag};
+pub use runner::{Failed, Runner, System};
 pub use settings::{BackendName, Family, FirewallSettings, InputAccess, InputAccessError, Name};
+
+/// The one firewall of this machine.
+pub struct Firewall {
+    backend: Box<dyn Backend>,
+    runner: Box<dyn Runner>,
+    /// The firewall's own count of changes when set-up was last seen to be in place.
+    seen: Option<u32>,
+}
+
+impl Firewall {
+    /// Touches nothing yet.
+    pub fn new(settings: &FirewallSettings) -> Self {
+        let backend = match settings.backend {
+            BackendName::Nftables => Box::new(Nftables::new(settings.access.clone())),
+        };
+        Self::with(backend, Box::new(System::new(settings.program.clone())))
+    }
+
+    /// For tests: any back-end, any runner.
+    pub fn with(backend: Box<dyn Backend>, runner: Box<dyn Runner>) -> Self {
+        Self { backend, runner, seen: None }
+    }
+
+    /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
+    /// the administrator.
+    pub fn set_up(&mut self) -> Result<SetUp, Error> {
+        let before = self.generation()?;
+        let survey = self.ask(self.backend.survey())?;
+        let set_up = self.backend.set_up(&survey)?;
+        self.run(&set_up.steps)?;
+        // One transaction counts one. Did anybody else change something meanwhile, the number will not fit, and the
+        // next grant looks again.
+        self.seen = before.map(|number| number.wrapping_add(set_up.steps.len() as u32));
+        Ok(set_up)
+    }
+
+    /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
+    pub fn open(&mut self, grant: &Grant, now: Timestamp) -> Result<(), Error> {
+        let rules = Rule::of(grant);
+        self.ensure_set_up()?;
+        match self.open_all(&rules, now) {
+            Err(stale) if stale.is_stale() => {
+                self.set_up()?;
+                self.open_all(&rules, now)
+            }
+            done => done,
+        }
+    }
+
+    /// Ends a grant before or at its time. What a later grant extended stays open.
+    pub fn close(&mut self, grant: &Grant) -> Result<(), Error> {
+        for rule in Rule::of(grant) {
+            if let Some(found) = self.find(&rule)?
+                && found.tag().is_some_and(|tag| tag.grant == grant.id)
+            {
+                self.close_entry(&found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a former daemon left open: from now on ours to close. What should have ended already is closed at once: the
+    /// kernel's clock stands still while a machine sleeps.
+    pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
+        let mut services: BTreeMap<(GrantId, IpAddr, Timestamp), Vec<Service>> = BTreeMap::new();
+        for entry in self.entries()? {
+            let (Some(tag), Some(remaining)) = (entry.tag(), entry.remaining) else { continue };
+            if tag.until <= now.secs() {
+                self.close_entry(&entry)?;
+                continue;
+            }
+            // Whole seconds, cut off: the second in progress counts.
+            let until = now.plus(remaining + Duration::from_secs(1)).min(Timestamp::from_secs(tag.until));
+            services.entry((tag.grant, entry.address, until)).or_default().push(entry.service);
+        }
+        Ok(services.into_iter().filter_map(|(of, services)| adopted(of, services, now)).collect())
+    }
+
+    /// What is open, for people; with `all` also the whole firewall as its own tool shows it.
+    pub fn list(&mut self, all: bool) -> Result<String, Error> {
+        let mut text = table(&self.entries()?);
+        if all && let Output::Text(whole) = self.ask(self.backend.list_all())? {
+            text.push('\n');
+            text.push_str(&whole);
+        }
+        Ok(text)
+    }
+
+    /// Removes everything of ours, open grants included, and nothing else.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.seen = None;
+        let survey = self.ask(self.backend.survey())?;
+        let steps = self.backend.tear_down(&survey)?;
+        self.run(&steps).map(|_| ())
+    }
+
+    /// What opening the grant would do, for a dry run: asks nobody, changes nothing.
+    pub fn describe(&self, grant: &Grant) -> Result<Vec<Step>, Error> {
+        let mut steps = Vec::new();
+        for rule in Rule::of(grant) {
+            let changes = self.backend.open(&rule, None, grant.lifetime.as_duration())?;
+            steps.extend(changes.into_iter().map(|change| change.step));
+        }
+        Ok(steps)
+    }
+
+    fn ensure_set_up(&mut self) -> Result<(), Error> {
+        let number = self.generation()?;
+        if number.is_some() && number == self.seen {
+            return Ok(());
+        }
+        if let Some(check) = self.backend.check()
+            && let Ok(output) = self.ask(check)
+            && self.backend.in_place(&output)
+        {
+            self.seen = number;
+            return Ok(());
+        }
+        self.set_up().map(|_| ())
+    }
+
+    fn open_all(&mut self, rules: &[Rule], now: Timestamp) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        for rule in rules {
+            let lasts = now.until(rule.until);
+            if lasts.is_zero() {
+                return Err(Error::Elapsed);
+            }
+            let found = self.find(rule)?;
+            if !found.as_ref().is_some_and(|found| found.outlasts(lasts)) {
+                changes.extend(self.backend.open(rule, found.as_ref(), lasts)?);
+            }
+        }
+        self.apply(changes)
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (steps, mut undos): (Vec<Step>, Vec<Step>) =
+            changes.into_iter().map(|change| (change.step, change.undo)).unzip();
+        let Err(failed) = self.runner.run(&steps) else {
+            self.seen = self.seen.map(|number| number.wrapping_add(1));
+            return Ok(());
+        };
+        undos.truncate(failed.done);
+        undos.reverse();
+        // Each by itself: one that fails must not keep the others from being tried.
+        let failures: Vec<String> = undos
+            .iter()
+            .filter_map(|undo| self.runner.run(std::slice::from_ref(undo)).err())
+            .map(|failed| failed.error.to_string())
+            .collect();
+        if failures.is_empty() {
+            return Err(failed.error);
+        }
+        Err(Error::NotUndone { undo: failures.join("; "), cause: Box::new(failed.error) })
+    }
+
+    fn find(&mut self, rule: &Rule) -> Result<Option<Entry>, Error> {
+        let output = self.ask(self.backend.find(rule)?)?;
+        let entries = self.backend.entries(&output)?;
+        Ok(entries.into_iter().find(|entry| (entry.address, entry.service) == (rule.address, rule.service)))
+    }
+
+    fn close_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        let steps = self.backend.close(entry)?;
+        match self.run(&steps) {
+            // The kernel was faster.
+            Err(gone) if gone.is_stale() => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                self.seen = self.seen.map(|number| number.wrapping_add(1));
+                Ok(())
+            }
+        }
+    }
+
+    fn entries(&mut self) -> Result<Vec<Entry>, Error> {
+        let survey = self.ask(self.backend.survey())?;
+        self.backend.entries(&survey)
+    }
+
+    fn generation(&mut self) -> Result<Option<u32>, Error> {
+        let Some(step) = self.backend.generation() else { return Ok(None) };
+        match self.ask(step)? {
+            Output::Generation(number) => Ok(Some(number)),
+            _ => Ok(None),
+        }
+    }
+
+    fn ask(&mut self, step: Step) -> Result<Output, Error> {
+        Ok(self.run(&[step])?.pop().unwrap_or(Output::Done))
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Error> {
+        self.runner.run(steps).map_err(|failed| failed.error)
+    }
+}
+
+/// A comment of somebody else must not steer the terminal.
+fn printable(comment: &str) -> String {
+    comment.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// `None` only for what has no services or no time left, which is not there.
+fn adopted((id, allow, until): (GrantId, IpAddr, Timestamp), services: Vec<Service>, now: Timestamp) -> Option<Grant> {
+    let seconds = now.until(until).as_millis().div_ceil(1000);
+    let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
+    Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, knock: None })
+}
+
+/// One line per opening, those that end first on top.
+fn table(entries: &[Entry]) -> String {
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_by_key(|entry| (entry.remaining.unwrap_or(Duration::MAX), entry.address, entry.service));
+    let mut text = format!("{:<39}  {:<9}  {:<10}  {}\n", "ADDRESS", "SERVICE", "REMAINING", "GRANT");
+    for entry in &entries {
+        let address = entry.address.to_string();
+        let service = entry.service.to_string();
+        let remaining = entry.remaining.map_or("for ever".to_owned(), |left| format!("{}s", left.as_secs()));
+        let grant = match (entry.tag(), &entry.comment) {
+            (Some(tag), _) => tag.grant.to_string(),
+            (None, Some(comment)) => format!("not ours: {}", printable(comment)),
+            (None, None) => "not ours".to_owned(),
+        };
+        text.push_str(&format!("{address:<39}  {service:<9}  {remaining:<10}  {grant}\n"));
+    }
+    text.push_str(&match entries.len() {
+        0 => "nothing is open\n".to_owned(),
+        count => format!("{count} open\n"),
+    });
+    text
+}

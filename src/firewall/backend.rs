@@ -1,0 +1,233 @@
+//! What a back-end is: it renders steps and reads listings, and does nothing itself. So each can be tested on any
+//! system, without privileges, by comparing text.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::net::Service;
+
+use super::{Entry, Error, Family, Name, Rule};
+
+/// One kind of firewall, in words. [`Firewall`](super::Firewall) decides what happens, a [`Runner`](super::Runner) does it.
+pub trait Backend {
+    /// Asks the firewall for everything set-up, tear-down and listing need to know.
+    fn survey(&self) -> Step;
+
+    /// What is missing so that rules take effect; no steps when all is in place. Remembers where that is.
+    fn set_up(&mut self, survey: &Output) -> Result<SetUp, Error>;
+
+    /// Asks, more cheaply than [`survey`](Self::survey), whether set-up is still in place.
+    /// `None`: not known where it is.
+    fn check(&self) -> Option<Step>;
+
+    /// The verdict on what [`check`](Self::check) brought.
+    fn in_place(&self, check: &Output) -> bool;
+
+    /// Asks for a number that grows whenever anybody changes the firewall. `None`: this firewall has no such number.
+    fn generation(&self) -> Option<Step>;
+
+    /// Removes everything of ours and nothing else.
+    fn tear_down(&self, survey: &Output) -> Result<Vec<Step>, Error>;
+
+    /// Asks for what is open for the rule's address and service.
+    fn find(&self, rule: &Rule) -> Result<Step, Error>;
+
+    /// Opens for `lasts`, replacing what was `found` for the same address and service.
+    fn open(&self, rule: &Rule, found: Option<&Entry>, lasts: Duration) -> Result<Vec<Change>, Error>;
+
+    fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error>;
+
+    /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.
+    fn entries(&self, output: &Output) -> Result<Vec<Entry>, Error>;
+
+    /// Asks for the whole firewall as its own tool shows it.
+    fn list_all(&self) -> Step;
+}
+
+/// What set-up has to do and to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetUp {
+    /// Where rules go, for people: `inet filter input`.
+    pub place: String,
+    pub steps: Vec<Step>,
+    /// Why rules may have no effect, or a wider one than meant.
+    pub warnings: Vec<String>,
+}
+
+/// A step and how to take it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub step: Step,
+    pub undo: Step,
+}
+
+/// One thing to do. Its `Display` is what a dry run prints and what tests compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Command(Command),
+    /// Goes to the kernel without a process in between. Neighbouring changes are one transaction.
+    Element(Verb, Element),
+    /// Asks for the number of the ruleset's last change.
+    Generation,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Command(command) => command.fmt(f),
+            Step::Element(Verb::Add, element) => write!(f, "add {element}"),
+            Step::Element(verb, element) => write!(f, "{verb} {}", element.bare()),
+            Step::Generation => f.write_str("get generation"),
+        }
+    }
+}
+
+/// A program, its arguments and its standard input. Never a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Without a directory: the runner finds it.
+    pub program: &'static str,
+    pub args: Vec<String>,
+    pub stdin: Option<String>,
+}
+
+impl Command {
+    pub fn new(program: &'static str, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { program, args: args.into_iter().map(Into::into).collect(), stdin: None }
+    }
+
+    pub fn with_stdin(self, text: String) -> Self {
+        Self { stdin: Some(text), ..self }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program)?;
+        for arg in &self.args {
+            write!(f, " {arg}")?;
+        }
+        match &self.stdin {
+            Some(text) => write!(f, "   # {text}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is done with an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Refused by the kernel when it exists.
+    Add,
+    /// Refused by the kernel when it does not exist.
+    Delete,
+    Get,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verb::Add => "add",
+            Verb::Delete => "delete",
+            Verb::Get => "get",
+        })
+    }
+}
+
+/// An element of an nftables set `address . protocol . port`. `Display` is its text in the language of nft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    pub family: Family,
+    pub table: Name,
+    pub set: &'static str,
+    pub address: IpAddr,
+    pub service: Service,
+    /// The kernel removes it after that long. `None`: never.
+    pub timeout: Option<Duration>,
+    pub comment: Option<String>,
+}
+
+impl Element {
+    /// What identifies it.
+    fn bare(&self) -> Element {
+        Element { timeout: None, comment: None, ..self.clone() }
+    }
+
+    /// The timeout as the kernel counts: in milliseconds, never cut short.
+    pub fn timeout_ms(&self) -> Option<u64> {
+        self.timeout.map(|timeout| u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, table, set, address, service, .. } = self;
+        write!(f, "element {family} {table} {set} {{ {address} . {} . {}", service.proto, service.port)?;
+        if let Some(ms) = self.timeout_ms() {
+            f.write_str(" timeout ")?;
+            if ms >= 1000 || ms == 0 {
+                write!(f, "{}s", ms / 1000)?;
+            }
+            if ms % 1000 != 0 {
+                write!(f, "{}ms", ms % 1000)?;
+            }
+        }
+        if let Some(comment) = &self.comment {
+            write!(f, " comment \"{comment}\"")?;
+        }
+        f.write_str(" }")
+    }
+}
+
+/// What a step brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// What a program printed.
+    Text(String),
+    /// The answer to [`Verb::Get`].
+    Found(Option<Entry>),
+    Generation(u32),
+    Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn element(timeout: Option<Duration>) -> Element {
+        Element {
+            family: Family::Inet,
+            table: "filter".parse().unwrap(),
+            set: "fwknop4",
+            address: "198.51.100.7".parse().unwrap(),
+            service: "tcp/22".parse().unwrap(),
+            timeout,
+            comment: timeout.map(|_| "fwknop:17:1748779233".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_element_prints_as_nft_would_read_it() {
+        let add = Step::Element(Verb::Add, element(Some(Duration::from_secs(30))));
+        assert_eq!(
+            add.to_string(),
+            "add element inet filter fwknop4 { 198.51.100.7 . tcp . 22 timeout 30s comment \"fwknop:17:1748779233\" }"
+        );
+        let delete = Step::Element(Verb::Delete, element(Some(Duration::from_secs(30))));
+        assert_eq!(delete.to_string(), "delete element inet filter fwknop4 { 198.51.100.7 . tcp . 22 }");
+    }
+
+    #[test]
+    fn timeouts_are_rounded_up_to_milliseconds() {
+        for (timeout, text) in [
+            (Duration::from_nanos(29_996_000_001), "timeout 29s997ms "),
+            (Duration::from_millis(250), "timeout 250ms "),
+            (Duration::from_nanos(1), "timeout 1ms "),
+            (Duration::from_secs(u64::from(u32::MAX)), "timeout 4294967295s "),
+        ] {
+            let shown = element(Some(timeout)).to_string();
+            assert!(shown.contains(text), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What `nft -j list …` prints, as far as we need it (`libnftables-json(5)`).
+//!
+//! Read leniently: nft adds keys and kinds of objects from version to version, and an administrator's ruleset may hold
+//! anything.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::net::{Port, Proto, Service};
+
+use super::rule::Entry;
+
+/// A listing: the whole ruleset, one table, or one set.
+#[derive(Debug, Default, PartialEq)]
+pub struct Ruleset {
+    pub chains: Vec<Chain>,
+    pub sets: Vec<Set>,
+    /// In the order of evaluation within their chain.
+    pub rules: Vec<ChainRule>,
+}
+
+impl Ruleset {
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        let listing: Listing = serde_json::from_str(text)?;
+        let mut ruleset = Self::default();
+        for object in listing.nftables {
+            ruleset.chains.extend(object.chain);
+            ruleset.sets.extend(object.set);
+            ruleset.rules.extend(object.rule);
+        }
+        Ok(ruleset)
+    }
+
+    pub fn chain(&self, family: &str, table: &str, name: &str) -> Option<&Chain> {
+        self.chains.iter().find(|chain| (&*chain.family, &*chain.table, &*chain.name) == (family, table, name))
+    }
+
+    pub fn set(&self, family: &str, table: &str, name: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| (&*set.family, &*set.table, &*set.name) == (family, table, name))
+    }
+
+    pub fn rules_in<'a>(&'a self, chain: &'a Chain) -> impl DoubleEndedIterator<Item = &'a ChainRule> {
+        self.rules
+            .iter()
+            .filter(|rule| (&rule.family, &rule.table, &rule.chain) == (&chain.family, &chain.table, &chain.name))
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Chain {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// A base chain has one.
+    pub hook: Option<String>,
+    pub policy: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Set {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+    #[serde(rename = "type", default, deserialize_with = "one_or_many")]
+    pub kind: Vec<String>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub flags: Vec<String>,
+    /// Not in a terse listing.
+    #[serde(default)]
+    elem: Vec<Value>,
+}
+
+impl Set {
+    /// Its elements, as far as they are an address, a protocol and a port.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.elem.iter().filter_map(entry)
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct ChainRule {
+    pub family: String,
+    pub table: String,
+    pub chain: String,
+    pub handle: u64,
+    pub comment: Option<String>,
+    #[serde(default)]
+    expr: Vec<Value>,
+}
+
+impl ChainRule {
+    /// What it does, without what only counts or writes.
+    pub fn statements(&self) -> impl Iterator<Item = &Value> {
+        self.expr.iter().filter(|statement| statement.get("counter").is_none() && statement.get("log").is_none())
+    }
+
+    /// Drops or rejects whatever reaches it.
+    pub fn refuses_all(&self) -> bool {
+        let mut statements = self.statements();
+        let last = statements.next();
+        statements.next().is_none()
+            && last.is_some_and(|last| last.get("drop").is_some() || last.get("reject").is_some())
+    }
+
+    pub fn jumps_to(&self, chain: &str) -> bool {
+        let target = |statement: &Value, kind: &str| statement.get(kind)?.get("target")?.as_str().map(|to| to == chain);
+        self.expr.iter().any(|statement| target(statement, "jump").or_else(|| target(statement, "goto")) == Some(true))
+    }
+
+    /// Whether it names the set (`@set`) or the chain anywhere, also deep within a map.
+    pub fn mentions(&self, name: &str) -> bool {
+        fn within(value: &Value, name: &str) -> bool {
+            match value {
+                Value::String(text) => text.strip_prefix('@').unwrap_or(text) == name,
+                Value::Array(values) => values.iter().any(|value| within(value, name)),
+                Value::Object(fields) => fields.values().any(|value| within(value, name)),
+                _ => false,
+            }
+        }
+        self.expr.iter().any(|statement| within(statement, name))
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Object>,
+}
+
+/// Each object has one of these keys, or one that does not concern us.
+#[derive(Deserialize)]
+struct Object {
+    chain: Option<Chain>,
+    set: Option<Set>,
+    rule: Option<ChainRule>,
+}
+
+/// nft writes a list of one as a plain string in some places and versions; a set's `type` may also be an expression,
+/// which ours never is.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    })
+}
+
+/// `{"elem": {"val": {"concat": […]}, "expires": 29, …}}`, or the bare value when there is nothing else to say.
+fn entry(element: &Value) -> Option<Entry> {
+    let element = element.get("elem").unwrap_or(element);
+    let value = element.get("val").unwrap_or(element);
+    let [address, proto, port] = value.get("concat")?.as_array()?.as_slice() else { return None };
+    let seconds = |key| element.get(key).and_then(Value::as_u64);
+    // In its last second nft may leave `expires` out; a timeout alone still says that it is not for ever.
+    let remaining = seconds("expires").or_else(|| seconds("timeout").map(|_| 0));
+    Some(Entry {
+        address: address.as_str()?.parse::<IpAddr>().ok()?,
+        service: Service { proto: self::proto(proto)?, port: Port::new(u16::try_from(port.as_u64()?).ok()?)? },
+        remaining: remaining.map(Duration::from_secs),
+        comment: element.get("comment").and_then(Value::as_str).map(str::to_owned),
+    })
+}
+
+/// By name or, where `/etc/protocols` is missing, by number.
+fn proto(value: &Value) -> Option<Proto> {
+    match (value.as_str(), value.as_u64()) {
+        (Some(name), _) => name.parse().ok(),
+        (_, Some(6)) => Some(Proto::Tcp),
+        (_, Some(17)) => Some(Proto::Udp),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn elements_are_read_in_every_form_nft_prints() {
+        let text = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": {"family": "ip", "name": "fwknop4",
+            "table": "filter", "type": ["ipv4_addr", "inet_proto", "inet_service"], "handle": 3, "flags": ["timeout"],
+            "elem": [{"elem": {"val": {"concat": ["198.51.100.7", "tcp", 22]}, "timeout": 30, "expires": 29,
+            "comment": "fwknop:17:1748779233"}}, {"concat": ["198.51.100.8", 17, 53]},
+            {"elem": {"val": {"concat": ["198.51.100.9", "tcp", 22]}, "timeout": 30}},
+            {"concat": ["198.51.100.0/24", "tcp", 22]}, {"concat": ["198.51.100.9", "icmp", 22]}, "198.51.100.9"]}}]}"#;
+        let ruleset = Ruleset::read(text).unwrap();
+        let set = ruleset.set("ip", "filter", "fwknop4").unwrap();
+        let entries: Vec<Entry> = set.entries().collect();
+        assert_eq!(entries.len(), 3, "{entries:?}");
+        assert_eq!(entries[0].remaining, Some(Duration::from_secs(29)));
+        assert_eq!(entries[0].tag().unwrap().to_string(), "fwknop:17:1748779233");
+        assert_eq!((entries[1].service.to_string(), entries[1].remaining), ("udp/53".to_owned(), None));
+        assert_eq!(entries[2].remaining, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_single_flag_may_stand_alone() {
+        let text =
+            r#"{"nftables":[{"set":{"family":"ip","name":"s","table":"t","type":"ipv4_addr","flags":"timeout"}}]}"#;
+        let ruleset = Ruleset::read(text).unwrap();
+        assert_eq!(
+            (&*ruleset.sets[0].flags, &*ruleset.sets[0].kind),
+            (&["timeout".to_owned()][..], &["ipv4_addr".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_closing_rule_refuses_all_only_without_a_condition() {
+        let rule = |expr: &str| -> ChainRule {
+            let text = format!(r#"{{"family":"inet","table":"t","chain":"c","handle":1,"expr":{expr}}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        assert!(rule(r#"[{"drop":null}]"#).refuses_all());
+        assert!(
+            rule(r#"[{"log":{"prefix":"x"}},{"counter":null},{"reject":{"type":"icmpx","expr":"admin-prohibited"}}]"#)
+                .refuses_all()
+        );
+        assert!(!rule(r#"[{"accept":null}]"#).refuses_all());
+        assert!(!rule(r#"[{"limit":{"rate":3,"per":"minute"}},{"drop":null}]"#).refuses_all());
+        assert!(!rule("[]").refuses_all());
+
+        let jump = rule(r#"[{"match":{}},{"jump":{"target":"fwknop_input"}}]"#);
+        assert!(jump.jumps_to("fwknop_input") && jump.mentions("fwknop_input"));
+        let verdict_map = rule(r#"[{"vmap":{"key":{},"data":{"set":[[22,{"jump":{"target":"fwknop_input"}}]]}}}]"#);
+        assert!(!verdict_map.jumps_to("fwknop_input") && verdict_map.mentions("fwknop_input"));
+        assert!(rule(r#"[{"match":{"op":"==","left":{},"right":"@fwknop4"}},{"drop":null}]"#).mentions("fwknop4"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_harm(text in r#"[\[\]{}:",a-z0-9]{0,80}"#) {
+            let _ = Ruleset::read(&text);
+        }
+
+        #[test]
+        fn any_element_is_read_without_harm(address in ".{0,8}", proto: u16, port: i64, seconds: i64) {
+            let element = serde_json::json!({"elem": {"val": {"concat": [address, proto, port]}, "expires": seconds}});
+            let _ = entry(&element);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The only file here that acts: runs programs, and speaks to the kernel.
+
+use std::env;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+use std::thread;
+
+use rustix::net::netlink::{self as netlink_socket, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with};
+
+use super::backend::{Command, Element, Output, Step, Verb};
+use super::error::Error;
+use super::netlink::{self, Answer, Content};
+use super::rule::Entry;
+
+/// Does what a back-end rendered.
+pub trait Runner {
+    /// Runs the steps in order and stops at the first that fails. Neighbouring changes of elements are one transaction:
+    /// all of them or none.
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Failed>;
+}
+
+/// A run that stopped.
+#[derive(Debug)]
+pub struct Failed {
+    /// How many steps took effect, from the first.
+    pub done: usize,
+    pub error: Error,
+}
+
+/// This machine.
+pub struct System {
+    /// Instead of the program a step names.
+    program: Option<PathBuf>,
+    kernel: Option<Kernel>,
+}
+
+impl System {
+    pub fn new(program: Option<PathBuf>) -> Self {
+        Self { program, kernel: None }
+    }
+
+    fn command(&self, command: &Command) -> Result<Output, Error> {
+        let program = find_program(self.program.as_deref().unwrap_or(Path::new(command.program)))?;
+        let output = output_of(&program, command)
+            .map_err(|source| Error::Start { program: program.display().to_string(), source })?;
+        if output.status.success() {
+            return Ok(Output::Text(String::from_utf8_lossy(&output.stdout).into_owned()));
+        }
+        let step = Command { stdin: None, ..command.clone() }.to_string();
+        Err(Error::Refused { program: command.program, step, said: shorten(&output.stderr, output.status) })
+    }
+
+    /// Opened at first use: a dry run needs no kernel.
+    fn kernel(&mut self) -> Result<&mut Kernel, Error> {
+        match &mut self.kernel {
+            Some(kernel) => Ok(kernel),
+            none => Ok(none.insert(Kernel::open()?)),
+        }
+    }
+}
+
+impl Runner for System {
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Failed> {
+        let mut outputs = Vec::with_capacity(steps.len());
+        while let Some(step) = steps.get(outputs.len()) {
+            let changes = leading_changes(&steps[outputs.len()..]);
+            let result = match step {
+                Step::Command(command) => self.command(command).map(|output| vec![output]),
+                Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
+                Step::Element(Verb::Get, element) => {
+                    self.kernel().and_then(|kernel| kernel.get(element)).map(|output| vec![output])
+                }
+                Step::Element(..) => {
+                    self.kernel().and_then(|kernel| kernel.change(&changes)).map(|()| vec![Output::Done; changes.len()])
+                }
+            };
+            match result {
+                Ok(more) => outputs.extend(more),
+                Err(error) => return Err(Failed { done: outputs.len(), error }),
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+fn leading_changes(steps: &[Step]) -> Vec<(Verb, &Element)> {
+    let change = |step| match step {
+        &Step::Element(verb @ (Verb::Add | Verb::Delete), ref element) => Some((verb, element)),
+        _ => None,
+    };
+    steps.iter().map_while(change).collect()
+}
+
+/// An absolute path. `PATH` of an ordinary user often lacks the directories where firewall tools are.
+fn find_program(program: &Path) -> Result<PathBuf, Error> {
+    let missing = |advice: &str| Error::Missing { program: program.display().to_string(), advice: advice.to_owned() };
+    if program.is_absolute() {
+        let there = program.is_file().then(|| program.to_owned());
+        return there.ok_or_else(|| missing("correct the path in FIREWALL_EXE"));
+    }
+    if program.components().count() != 1 {
+        return Err(missing("write its absolute path to FIREWALL_EXE"));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
+    // A relative directory would let whoever owns the working directory choose what root runs.
+    directories
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| missing("install the package nftables, or write its absolute path to FIREWALL_EXE"))
+}
+
+/// Writes standard input while it reads all output, so that neither side waits for the other.
+fn output_of(program: &Path, command: &Command) -> io::Result<process::Output> {
+    let mut child = process::Command::new(program)
+        .args(&command.args)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take();
+    thread::scope(|scope| {
+        if let (Some(mut stdin), Some(text)) = (stdin, &command.stdin) {
+            // A program that ends before it has read all tells why by its status.
+            scope.spawn(move || stdin.write_all(text.as_bytes()));
+        }
+        child.wait_with_output()
+    })
+}
+
+/// The first lines of what a program complained, on one line.
+fn shorten(stderr: &[u8], status: process::ExitStatus) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('^'));
+    let said: Vec<String> = lines.by_ref().take(3).map(|line| line.chars().take(200).collect()).collect();
+    if said.is_empty() { format!("nothing, but ended with {status}") } else { said.join("; ") }
+}
+
+/// A socket to the kernel's nf_tables. It answers while it is asked: when sending has returned, the answer is there.
+struct Kernel {
+    socket: OwnedFd,
+    /// Of the next message. Answers to earlier ones are passed over.
+    sequence: u32,
+}
+
+impl Kernel {
+    fn open() -> Result<Self, Error> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = Some(netlink_socket::NETFILTER);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
+            .map_err(|errno| Error::Socket(errno.into()))?;
+        Ok(Self { socket, sequence: 1 })
+    }
+
+    /// All of them or none.
+    fn change(&mut self, changes: &[(Verb, &Element)]) -> Result<(), Error> {
+        let first = self.sequence;
+        let count = changes.len() as u32; // a grant has a few dozen services
+        self.sequence = first.wrapping_add(count).wrapping_add(2);
+        let show = |sequence: u32| {
+            // The transaction as a whole (its begin or end) is shown by its first change.
+            let place = (sequence.wrapping_sub(first) as usize).saturating_sub(1);
+            changes.get(place).or(changes.first()).map(|(verb, element)| step(*verb, element)).unwrap_or_default()
+        };
+        self.ask(&netlink::batch(changes, first), first, first.wrapping_add(count), &show).map(|_| ())
+    }
+
+    fn get(&mut self, element: &Element) -> Result<Output, Error> {
+        let sequence = self.next();
+        let show = |_| step(Verb::Get, element);
+        let answers = match self.ask(&netlink::get(element, sequence), sequence, sequence, &show) {
+            Err(Error::Kernel { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(Output::Found(None));
+            }
+            other => other?,
+        };
+        let stored = answers.into_iter().find_map(|content| match content {
+            Content::Element(stored) => Some(stored),
+            _ => None,
+        });
+        let stored = stored.ok_or_else(|| Error::NoAnswer { step: step(Verb::Get, element) })?;
+        Ok(Output::Found(Some(Entry {
+            address: element.address,
+            service: element.service,
+            remaining: stored.remaining,
+            comment: stored.comment,
+        })))
+    }
+
+    fn generation(&mut self) -> Result<Output, Error> {
+        let sequence = self.next();
+        let show = |_| Step::Generation.to_string();
+        let answers = self.ask(&netlink::get_generation(sequence), sequence, sequence, &show)?;
+        let number = answers.into_iter().find_map(|content| match content {
+            Content::Generation(number) => Some(number),
+            _ => None,
+        });
+        number.map(Output::Generation).ok_or_else(|| Error::NoAnswer { step: show(sequence) })
+    }
+
+    fn next(&mut self) -> u32 {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// Sends messages numbered from `first` and reads until `last` is acknowledged. The first error wins.
+    fn ask(&self, bytes: &[u8], first: u32, last: u32, show: &dyn Fn(u32) -> String) -> Result<Vec<Content>, Error> {
+        sendto(&self.socket, bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))
+            .map_err(|errno| refusal(errno.into(), show(first)))?;
+        let mut contents = Vec::new();
+        loop {
+            for Answer { sequence, content } in self.receive(|| show(first))? {
+                // Numbers wrap around, so what lies before `first` is far away.
+                if sequence.wrapping_sub(first) > last.wrapping_sub(first) {
+                    continue;
+                }
+                match content {
+                    Content::Error(0) if sequence == last => return Ok(contents),
+                    Content::Error(0) => {}
+                    Content::Error(number) => {
+                        return Err(refusal(io::Error::from_raw_os_error(number), show(sequence)));
+                    }
+                    other => contents.push(other),
+                }
+            }
+        }
+    }
+
+    fn receive(&self, show: impl Fn() -> String) -> Result<Vec<Answer>, Error> {
+        let mut buffer = [0_u8; 8192];
+        match recvfrom(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+            Ok((length, _, from)) => {
+                let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
+                let by_kernel = from.is_some_and(|from| from.pid() == 0);
+                Ok(if by_kernel { netlink::answers(&buffer[..length]) } else { Vec::new() })
+            }
+            Err(rustix::io::Errno::AGAIN) => Err(Error::NoAnswer { step: show() }),
+            Err(errno) => Err(Error::Kernel { step: show(), source: errno.into() }),
+        }
+    }
+}
+
+fn step(verb: Verb, element: &Element) -> String {
+    Step::Element(verb, element.clone()).to_string()
+}
+
+fn refusal(source: io::Error, step: String) -> Error {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return Error::NotPermitted;
+    }
+    Error::Kernel { step, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(program: &str, command: Command) -> Result<Output, Error> {
+        System::new(Some(PathBuf::from(program))).command(&command)
+    }
+
+    #[test]
+    fn a_program_gets_arguments_and_input_untouched() {
+        let echo = run("/bin/echo", Command::new("echo", ["$HOME", "a b", ";"]));
+        assert_eq!(echo.unwrap(), Output::Text("$HOME a b ;\n".to_owned()));
+        let text = "0123456789abcdef".repeat(64 * 1024); // more than two pipes hold
+        let cat = run("/bin/cat", Command::new("cat", ["-"; 1]).with_stdin(text.clone()));
+        assert!(cat.unwrap() == Output::Text(text));
+    }
+
+    #[test]
+    fn programs_see_almost_no_environment() {
+        let Output::Text(text) = run("/usr/bin/env", Command::new("env", [""; 0])).unwrap() else { panic!() };
+        let mut names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["LC_ALL", "PATH"]);
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let error = run("/bin/cat", Command::new("nft", ["/no/such/file"])).unwrap_err().to_string();
+        assert!(error.starts_with("nft refused 'nft /no/such/file': "), "{error}");
+        assert!(error.contains("No such file or directory"), "{error}");
+        let silent = run("/bin/false", Command::new("nft", [""; 0])).unwrap_err().to_string();
+        assert!(silent.contains("exit status: 1"), "{silent}");
+    }
+
+    #[test]
+    fn a_missing_program_says_what_to_do() {
+        let error = find_program(Path::new("nft-that-nobody-has")).unwrap_err().to_string();
+        assert!(error.contains("install the package nftables"), "{error}");
+        let error = find_program(Path::new("/no/nft")).unwrap_err().to_string();
+        assert!(error.contains("correct the path in FIREWALL_EXE"), "{error}");
+        let error = find_program(Path::new("bin/nft")).unwrap_err().to_string();
+        assert!(error.contains("absolute path"), "{error}");
+    }
+
+    #[test]
+    fn only_neighbouring_changes_are_one_transaction() {
+        let element = Element {
+            family: super::super::Family::Ip,
+            table: "t".parse().unwrap(),
+            set: "s",
+            address: [192, 0, 2, 1].into(),
+            service: "tcp/22".parse().unwrap(),
+            timeout: None,
+            comment: None,
+        };
+        let steps = [
+            Step::Element(Verb::Delete, element.clone()),
+            Step::Element(Verb::Add, element.clone()),
+            Step::Element(Verb::Get, element.clone()),
+            Step::Element(Verb::Add, element),
+        ];
+        assert_eq!(leading_changes(&steps).len(), 2);
+        assert!(leading_changes(&steps[2..]).is_empty());
+    }
+}
