@@ -58,7 +58,8 @@ fn unknown_word(filter: &str) -> Option<&str> {
 fn words(filter: &str) -> impl Iterator<Item = &str> {
     filter
         .split(|c: char| !(c.is_alphanumeric() || "-_.:\\".contains(c)))
-        .map(|word| word.trim_matches(['-', ':']))
+        // In arithmetic these are operators (`ip[0]-4`, `ip[(4):2]`), at the end of an address they are not (`fe80::`).
+        .map(|word| if is_literal(word) { word } else { word.trim_matches(['-', ':']) })
         .filter(|word| !word.is_empty())
 }
 
@@ -72,7 +73,6 @@ fn is_literal(word: &str) -> bool {
         || is_list_of(word, '-', 6..=6, is_hex_pair)
         || is_list_of(word, '.', 3..=3, |group| group.len() == 4 && is_hex(group))
         || word.parse::<Ipv6Addr>().is_ok()
-        || word == "::" // `trim_matches` leaves nothing of it, but a caller may change
 }
 
 fn is_list_of(word: &str, between: char, count: std::ops::RangeInclusive<usize>, item: fn(&str) -> bool) -> bool {
@@ -159,6 +159,8 @@ mod tests {
             "greater 1",
             "src net 10.1 mask 255.255.0.0",
             "port 53 and ((udp[10] & 4) != 0)",
+            "ip[0]-4 > 0x41 and ip[(2):2] < 1500",
+            "net fe80::/10 or host :: or host ::1 or host ::ffff:192.0.2.1",
         ] {
             if let Err(error) = check(filter) {
                 panic!("{filter}: {error}");
@@ -183,6 +185,7 @@ mod tests {
             ("host 10.1.", "10.1."),
             ("host münchen", "münchen"),
             ("ether host router", "router"),
+            ("host ::gw", "gw"),
         ] {
             match check(filter) {
                 Err(Error::FilterWord { word: found, .. }) => assert_eq!(found, word, "{filter}"),
