@@ -123,7 +123,7 @@ fn one_packet_has_one_spelling() {
         let at = ALPHABET.iter().position(|c| c == last).unwrap();
         *last = ALPHABET[at ^ 1];
     });
-    let unused_bits = (10 + good.payload.len()) % 4 != 0;
+    let unused_bits = !(10 + good.payload.len()).is_multiple_of(4);
     let reason = refusal(gate.handle(&last_bits, NOW)).reason;
     assert!(!unused_bits || reason == Reason::NotCanonical, "{reason:?}");
     grant(gate.handle(&good, NOW));
