@@ -67,13 +67,7 @@ static VARIABLES: &[Variable] = &[
     v("GPG_REQUIRE_SIG", Kind::YesNo, "Y", Built, "signatures are required anyway"),
     v("GPG_DISABLE_SIG", Kind::YesNo, "N", Built, "take packets without signature"),
     v("GPG_IGNORE_SIG_VERIFY_ERROR", Kind::YesNo, "N", Built, "take signatures of keys that have expired"),
-    v(
-        "GPG_EXE",
-        Kind::Path,
-        "",
-        NoEffect { why: "OpenPGP messages are read without gpg", silent: &["/usr/bin/gpg"] },
-        "gpg program",
-    ),
+    v("GPG_EXE", Kind::Path, "", Built, "gpg program that hands over the keys at start"),
     // Command messages and cycles
     v("ENABLE_CMD_EXEC", Kind::YesNo, "N", NO, "run commands that packets carry"),
     v("CMD_EXEC_USER", Kind::Text, "", COMMAND, "as this user"),

@@ -42,7 +42,7 @@ static VARIABLES: &[Variable] = &[
     v("PCAP_FILTER", Kind::Text, "udp port 62201", Built, "BPF filter"),
     v("ENABLE_PCAP_PROMISC", Kind::YesNo, "N", Built, "promiscuous mode"),
     v("ENABLE_PCAP_ANY_DIRECTION", Kind::YesNo, "N", Built, "see also packets this host sends"),
-    v("MAX_SNIFF_BYTES", number(1, 32768), "2048", Built, "bytes to capture of each frame, link header included"),
+    v("MAX_SNIFF_BYTES", number(1, 32768), "1500", Built, "bytes to capture of each IP packet"),
     v("EXIT_AT_INTF_DOWN", Kind::YesNo, "Y", Built, "end when the interface goes away"),
     v(
         "PCAP_DISPATCH_COUNT",
@@ -122,7 +122,7 @@ static VARIABLES: &[Variable] = &[
     v("OVERRIDE_CONFIG", Kind::Path, "", NoEffect { why: OPTION_ONLY, silent: &[] }, "set by --override-config"),
     v("FAULT_INJECTION_TAG", Kind::Text, "", NoEffect { why: OPTION_ONLY, silent: &[] }, "test builds"),
     v("GPG_HOME_DIR", Kind::Path, "/root/.gnupg", Built, "keyring of stanzas that name none"),
-    v("GPG_EXE", Kind::Path, "/usr/bin/gpg", NoEffect { why: IN_PROCESS, silent: &["/usr/bin/gpg"] }, "gpg program"),
+    v("GPG_EXE", Kind::Path, "", Built, "gpg program that hands over the keys at start"),
     v(
         "GPG_ENGINE",
         Kind::Choice(&["sequoia", "gpgme"]),
@@ -229,5 +229,4 @@ const FACILITIES: &[&str] = &[
 const REPLAY: &str = "packets are always remembered: without that, anybody could send them again";
 const NAT_NAMES: &str = "NAT requests are not supported yet";
 const EXPIRE: &str = "the kernel closes what was opened, on time and without being asked";
-const IN_PROCESS: &str = "OpenPGP messages are read without gpg";
 const SNAT: &str = "it is used only with ENABLE_IPT_SNAT, which is not supported yet";

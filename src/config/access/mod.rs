@@ -1,0 +1,192 @@
+//! Access stanzas: from checked settings to what the gate decides by.
+
+mod openpgp;
+mod symmetric;
+
+use std::path::Path;
+
+use super::access_table::TABLE;
+use super::complaint::{Complaints, Place};
+use super::include::{RawStanza, parse_stanzas, read_stanzas};
+use super::keyrings::Keyrings;
+use super::server::ServerSettings;
+use super::setting::Settings;
+use super::source::Syntax;
+use super::value::Checked;
+use crate::access::Stanza;
+use crate::grant::StanzaId;
+use crate::net::{AddrSet, PortSet};
+use crate::time::{Lifetime, Timestamp};
+use openpgp::OpenedKeyrings;
+
+/// Reads and checks all stanzas and the keyrings they name. All mistakes are reported at once; with only warnings and
+/// notes the stanzas come with them, in the order in which they count. Never empty.
+///
+/// `directory` is where relative paths start, see [`LoadOptions`](super::LoadOptions).
+pub fn load_access(
+    server: &ServerSettings,
+    directory: &Path,
+    keyrings: &mut dyn Keyrings,
+    now: Timestamp,
+) -> Result<(Vec<Stanza>, Complaints), Complaints> {
+    let mut complaints = Complaints::default();
+    let raw = read_stanzas(&server.access, directory, &mut complaints);
+    let place = match &server.access {
+        super::AccessPlace::File { path, .. } | super::AccessPlace::Folder(path) => Place::File(path.as_path().into()),
+    };
+    resolve(raw, &place, &mut Context { server, directory, keyrings: OpenedKeyrings::new(keyrings), now }, complaints)
+}
+
+/// The same for one text, as if it were the file `path`: for tests and fuzzing.
+pub fn parse_access(
+    path: &Path,
+    text: &str,
+    server: &ServerSettings,
+    keyrings: &mut dyn Keyrings,
+    now: Timestamp,
+) -> Result<(Vec<Stanza>, Complaints), Complaints> {
+    let mut complaints = Complaints::default();
+    let raw = parse_stanzas(path, text, &mut complaints);
+    let keyrings = OpenedKeyrings::new(keyrings);
+    let mut context = Context { server, directory: Path::new("/"), keyrings, now };
+    resolve(raw, &Place::File(path.into()), &mut context, complaints)
+}
+
+/// What stanzas are read against.
+struct Context<'a> {
+    server: &'a ServerSettings,
+    directory: &'a Path,
+    keyrings: OpenedKeyrings<'a>,
+    now: Timestamp,
+}
+
+fn resolve(
+    raw: Vec<RawStanza>,
+    file: &Place,
+    context: &mut Context<'_>,
+    mut complaints: Complaints,
+) -> Result<(Vec<Stanza>, Complaints), Complaints> {
+    if raw.is_empty() && !complaints.has_errors() {
+        complaints.error(file, "there is no stanza", "begin one with SOURCE ANY, or [[stanza]] in TOML");
+    }
+    let mut stanzas = Vec::new();
+    for (id, raw) in (1..).map(StanzaId).zip(raw) {
+        let RawStanza { place, syntax, settings } = raw;
+        let settings = Settings::read(&TABLE, settings, &mut complaints);
+        let mut resolve = Resolve { place, syntax, settings, context, complaints: &mut complaints };
+        stanzas.extend(resolve.stanza(id));
+    }
+    complaints.judge(Some(stanzas))
+}
+
+struct Resolve<'r, 'c> {
+    /// Where the stanza begins: for what it lacks.
+    place: Place,
+    syntax: Syntax,
+    settings: Settings,
+    context: &'r mut Context<'c>,
+    complaints: &'r mut Complaints,
+}
+
+impl Resolve<'_, '_> {
+    /// `None`: something essential is missing, and has been complained about.
+    fn stanza(&mut self, id: StanzaId) -> Option<Stanza> {
+        let source = self.source();
+        let hmac = self.hmac();
+        let rijndael = self.rijndael();
+        let openpgp = self.openpgp();
+        self.judge_keys(rijndael.is_some(), openpgp.is_some(), hmac.is_some());
+        let (timeout, max_timeout) = self.timeouts();
+        Some(Stanza {
+            id,
+            source: source?,
+            destination: self.addresses("DESTINATION").unwrap_or(AddrSet::Any),
+            open_ports: self.ports("OPEN_PORTS"),
+            restrict_ports: self.ports("RESTRICT_PORTS"),
+            rijndael,
+            openpgp,
+            hmac,
+            timeout,
+            max_timeout,
+            require_username: self.settings.text("REQUIRE_USERNAME").map(str::to_owned),
+            require_source_address: self.require_source_address(),
+            expires: self.expires(),
+        })
+    }
+
+    fn source(&mut self) -> Option<AddrSet> {
+        let source = self.addresses("SOURCE");
+        // A SOURCE that could not be read has been complained about; in TOML there may be none.
+        if source.is_none() && !self.complaints.has_errors() {
+            let name = self.syntax.spell("SOURCE");
+            self.complaints.error(&self.place, format!("the stanza has no {name}"), format!("add {name} = \"ANY\""));
+        }
+        source
+    }
+
+    /// A timeout of 0 is the default, as in the original. Its maximum did not limit the default; ours does.
+    fn timeouts(&mut self) -> (Lifetime, Lifetime) {
+        let seconds = |name| {
+            let seconds = self.settings.number(name).and_then(|seconds| u32::try_from(seconds).ok());
+            seconds.and_then(Lifetime::from_secs)
+        };
+        let (timeout, max) = (seconds("FW_ACCESS_TIMEOUT"), seconds("MAX_FW_TIMEOUT").unwrap_or(DEFAULT_MAX));
+        if let (Some(timeout), Some(place)) = (timeout, self.settings.place("FW_ACCESS_TIMEOUT"))
+            && timeout > max
+        {
+            let what = format!("FW_ACCESS_TIMEOUT is larger than MAX_FW_TIMEOUT ({})", max.secs());
+            self.complaints.warn(place, what, "the maximum counts; raise it, or lower this");
+        }
+        (timeout.unwrap_or(DEFAULT_TIMEOUT).min(max), max)
+    }
+
+    fn require_source_address(&self) -> bool {
+        let later = self.settings.later("REQUIRE_SOURCE_ADDRESS", "REQUIRE_SOURCE");
+        later.and_then(|name| self.settings.flag(name)).unwrap_or(false)
+    }
+
+    fn expires(&mut self) -> Option<Timestamp> {
+        let name = self.settings.later("ACCESS_EXPIRE", "ACCESS_EXPIRE_EPOCH")?;
+        let expires = match self.settings.get(name)? {
+            Checked::Date(date) => Some(*date),
+            Checked::Number(0) => None,
+            Checked::Number(seconds) => Some(Timestamp::from_secs(*seconds)),
+            _ => None,
+        };
+        if let (Some(expires), Some(place)) = (expires, self.settings.place(name))
+            && expires <= self.context.now
+        {
+            self.complaints.warn(place, "the stanza has expired", "set a later time, or remove the stanza");
+        }
+        expires
+    }
+
+    fn addresses(&self, name: &str) -> Option<AddrSet> {
+        match self.settings.get(name)? {
+            Checked::Addresses(addresses) => Some(addresses.clone()),
+            _ => None,
+        }
+    }
+
+    fn ports(&self, name: &str) -> Option<PortSet> {
+        match self.settings.get(name)? {
+            Checked::Ports(ports) => Some(ports.clone()),
+            _ => None,
+        }
+    }
+
+    /// Where a setting stands, or else where its stanza begins.
+    fn at(&self, name: &str) -> Place {
+        self.settings.place(name).unwrap_or(&self.place).clone()
+    }
+}
+
+const fn seconds(seconds: u32) -> Lifetime {
+    match Lifetime::from_secs(seconds) {
+        Some(lifetime) => lifetime,
+        None => panic!("evaluated at compile time: not zero"),
+    }
+}
+
+const DEFAULT_TIMEOUT: Lifetime = seconds(30);
+const DEFAULT_MAX: Lifetime = seconds(300);

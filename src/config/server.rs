@@ -1,0 +1,301 @@
+//! `fwknopd.conf`: from checked settings to what the daemon's parts are built from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::complaint::{Complaints, Place};
+use super::facility::Facility;
+use super::fwknop::Dialect;
+use super::raw::Entries;
+use super::server_table::TABLE;
+use super::setting::{Setting, Settings};
+use super::source::{Guard, Source};
+use super::value::Checked;
+use crate::capture::filter;
+use crate::firewall::{BackendName, FirewallSettings, InputAccess};
+use crate::gate::GateRules;
+use crate::net::DEFAULT_SPA_PORT;
+use crate::spa::HttpRules;
+
+/// Where the settings come from. Kept by the daemon, so that a reload reads the same again.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// `--config-file`.
+    pub config_file: PathBuf,
+    /// `--override-config`: read after it, later files win.
+    pub override_files: Vec<PathBuf>,
+    /// What other options say, in the order of the command line. They win over all files.
+    pub overrides: Vec<Override>,
+    /// How many `-v` there were; added to `VERBOSE`.
+    pub verbose: u8,
+    /// The working directory at start: relative paths start here, also after the daemon has left it.
+    pub directory: PathBuf,
+}
+
+/// An option that sets a variable, checked as if it stood in a file.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// The variable: `PCAP_INTF`.
+    pub name: &'static str,
+    /// As `fwknopd.conf` would have it: `Y` for a flag.
+    pub value: String,
+    /// As the user typed it, for messages: `--interface`.
+    pub option: &'static str,
+}
+
+/// Everything `fwknopd.conf` and the options say. All paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    pub capture: CaptureSettings,
+    pub gate: GateRules,
+    pub firewall: FirewallSettings,
+    /// Close at start what an earlier daemon left open, instead of taking it over.
+    pub flush_at_init: bool,
+    pub flush_at_exit: bool,
+    pub access: AccessPlace,
+    /// The keyring of stanzas that name none.
+    pub gpg_home: PathBuf,
+    /// The gpg program of stanzas that name none. `None`: the one GnuPG's library finds.
+    pub gpg_program: Option<PathBuf>,
+    pub run_dir: PathBuf,
+    pub pid_file: PathBuf,
+    /// The original's digest cache.
+    pub digest_file: PathBuf,
+    pub journal: JournalSettings,
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureSettings {
+    pub from: CaptureFrom,
+    /// pcap-filter(7).
+    pub filter: String,
+    /// `MAX_SNIFF_BYTES`.
+    pub snaplen: u32,
+    pub promiscuous: bool,
+    pub any_direction: bool,
+    /// End when the interface goes away.
+    pub exit_when_down: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureFrom {
+    /// Interfaces, at least one; `any` is all of them.
+    Devices(Vec<String>),
+    Savefile(PathBuf),
+    UdpServer {
+        port: u16,
+    },
+}
+
+/// Where the access stanzas are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessPlace {
+    File {
+        path: PathBuf,
+        /// Named by `--access-file`, which refuses symbolic links as the original does.
+        refuse_link: bool,
+    },
+    /// All `.conf` and `.toml` files in it, sorted by name.
+    Folder(PathBuf),
+}
+
+/// How the daemon writes its journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    pub identity: String,
+    pub facility: Facility,
+    /// 0 is normal.
+    pub verbose: u8,
+}
+
+/// Reads and checks `fwknopd.conf`, its override files and the options. All mistakes are reported at once; with only
+/// warnings and notes the settings come with them. Nothing but these files is touched.
+pub fn load_server(options: &LoadOptions) -> Result<(ServerSettings, Complaints), Complaints> {
+    let mut complaints = Complaints::default();
+    let mut settings = Settings::default();
+    for path in std::iter::once(&options.config_file).chain(&options.override_files) {
+        let Some(source) = Source::open(&options.directory.join(path), Guard::Settings, &mut complaints) else {
+            continue;
+        };
+        add_file(&mut settings, &source, &mut complaints);
+    }
+    let overrides = options.overrides.iter().map(|o| Setting::from_option(o.name, &o.value, o.option));
+    for setting in overrides {
+        settings.add(&TABLE, vec![setting], &mut complaints);
+    }
+    let resolved = Resolve { settings: &settings, options, complaints: &mut complaints }.server();
+    complaints.judge(Some(resolved))
+}
+
+/// The same for one text, as if it were the file `path` and there were no options: for tests and fuzzing.
+pub fn parse_server(path: &Path, text: &str) -> Result<(ServerSettings, Complaints), Complaints> {
+    let mut complaints = Complaints::default();
+    let mut settings = Settings::default();
+    add_file(&mut settings, &Source::from_text(path, text), &mut complaints);
+    let options = LoadOptions {
+        config_file: path.into(),
+        override_files: Vec::new(),
+        overrides: Vec::new(),
+        verbose: 0,
+        directory: "/".into(),
+    };
+    let resolved = Resolve { settings: &settings, options: &options, complaints: &mut complaints }.server();
+    complaints.judge(Some(resolved))
+}
+
+fn add_file(settings: &mut Settings, source: &Source, complaints: &mut Complaints) {
+    if let Some(entries) = source.parse::<Entries>(Dialect::Server, complaints) {
+        settings.add(&TABLE, Setting::located(entries, source), complaints);
+    }
+}
+
+struct Resolve<'a> {
+    settings: &'a Settings,
+    options: &'a LoadOptions,
+    complaints: &'a mut Complaints,
+}
+
+impl Resolve<'_> {
+    fn server(mut self) -> ServerSettings {
+        let run_dir = self.run_dir();
+        let in_run_dir = |name: &str| run_dir.join(name);
+        ServerSettings {
+            capture: self.capture(),
+            gate: self.gate(),
+            firewall: self.firewall(),
+            flush_at_init: self.flush("FLUSH_AT_INIT", "FLUSH_IPT_AT_INIT").unwrap_or(false),
+            flush_at_exit: self.flush("FLUSH_AT_EXIT", "FLUSH_IPT_AT_EXIT").unwrap_or(true),
+            access: self.access(),
+            gpg_home: self.path("GPG_HOME_DIR").unwrap_or_else(|| "/root/.gnupg".into()),
+            gpg_program: self.path("GPG_EXE"),
+            pid_file: self.path("FWKNOP_PID_FILE").unwrap_or_else(|| in_run_dir("fwknopd.pid")),
+            digest_file: self.path("DIGEST_FILE").unwrap_or_else(|| in_run_dir("digest.cache")),
+            journal: self.journal(),
+            run_dir,
+        }
+    }
+
+    fn capture(&mut self) -> CaptureSettings {
+        let filter = self.settings.text("PCAP_FILTER").unwrap_or("udp port 62201").to_owned();
+        if let Some(place) = self.settings.place("PCAP_FILTER")
+            && let Err(error) = filter::check(&filter)
+        {
+            self.complaints.error(
+                place,
+                error.to_string(),
+                "write a filter that tcpdump would take; see pcap-filter(7)",
+            );
+        }
+        CaptureSettings {
+            from: self.capture_from(),
+            filter,
+            snaplen: self.number("MAX_SNIFF_BYTES", 1500),
+            promiscuous: self.flag("ENABLE_PCAP_PROMISC"),
+            any_direction: self.flag("ENABLE_PCAP_ANY_DIRECTION"),
+            exit_when_down: self.settings.flag("EXIT_AT_INTF_DOWN").unwrap_or(true),
+        }
+    }
+
+    /// As in the original the UDP server goes before a savefile, and that before interfaces.
+    fn capture_from(&self) -> CaptureFrom {
+        if self.flag("ENABLE_UDP_SERVER") {
+            return CaptureFrom::UdpServer { port: self.number("UDPSERV_PORT", DEFAULT_SPA_PORT) };
+        }
+        match self.path("PCAP_FILE") {
+            Some(path) => CaptureFrom::Savefile(path),
+            None => {
+                let devices = self.settings.list("PCAP_INTF").map(<[String]>::to_vec);
+                CaptureFrom::Devices(devices.unwrap_or_else(|| vec!["eth0".to_owned()]))
+            }
+        }
+    }
+
+    fn gate(&self) -> GateRules {
+        let from_file = matches!(self.capture_from(), CaptureFrom::Savefile(_));
+        // What stands in a savefile is old; the age is checked there only when somebody says so.
+        let aging = self.settings.flag("ENABLE_SPA_PACKET_AGING").unwrap_or(!from_file);
+        let max_age = Duration::from_secs(self.settings.number("MAX_SPA_PACKET_AGE").unwrap_or(120));
+        GateRules {
+            max_age: aging.then_some(max_age),
+            http: HttpRules {
+                enabled: self.flag("ENABLE_SPA_OVER_HTTP"),
+                any_user_agent: self.flag("ALLOW_ANY_USER_AGENT"),
+                forwarded_for: self.flag("ENABLE_X_FORWARDED_FOR"),
+            },
+        }
+    }
+
+    fn firewall(&mut self) -> FirewallSettings {
+        let program = self.path("FIREWALL_EXE");
+        let name = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        if let (Some(name), Some(place)) = (name, self.settings.place("FIREWALL_EXE"))
+            && name != "nft"
+        {
+            let known = matches!(name.as_str(), "iptables" | "ip6tables" | "firewall-cmd" | "ipfw" | "pfctl");
+            let what = if known { "is not supported yet" } else { "is not a firewall program we know" };
+            self.complaints.error(
+                place,
+                format!("FIREWALL_EXE: {name} {what}"),
+                "remove it, or name nft: ports are opened with nftables",
+            );
+        }
+        let access = match self.settings.get("NFT_INPUT_ACCESS") {
+            Some(Checked::InputChain(access)) => Some(InputAccess::clone(access)),
+            _ => None,
+        };
+        FirewallSettings { backend: BackendName::Nftables, access, program }
+    }
+
+    /// Our name wins over the original's, wherever they stand.
+    fn flush(&mut self, ours: &str, original: &str) -> Option<bool> {
+        if let (Some(_), Some(place)) = (self.settings.place(ours), self.settings.place(original)) {
+            self.complaints.warn(place, format!("{original} has no effect beside {ours}"), "remove one of them");
+        }
+        self.settings.flag(ours).or(self.settings.flag(original))
+    }
+
+    /// An option goes before the files; at the same level a folder goes before a file.
+    fn access(&self) -> AccessPlace {
+        let from_option = |name| matches!(self.settings.place(name), Some(Place::Option(_)));
+        let folder = self.path("ACCESS_FOLDER");
+        let by_option = from_option("ACCESS_FILE");
+        match folder {
+            Some(folder) if from_option("ACCESS_FOLDER") || !by_option => AccessPlace::Folder(folder),
+            _ => AccessPlace::File {
+                path: self.path("ACCESS_FILE").unwrap_or_else(|| "/etc/fwknop/access.conf".into()),
+                refuse_link: by_option,
+            },
+        }
+    }
+
+    fn journal(&self) -> JournalSettings {
+        let facility = self.settings.text("SYSLOG_FACILITY").and_then(|text| text.parse().ok());
+        JournalSettings {
+            identity: self.settings.text("SYSLOG_IDENTITY").unwrap_or("fwknopd").to_owned(),
+            facility: facility.unwrap_or_default(),
+            verbose: self.number::<u8>("VERBOSE", 0).saturating_add(self.options.verbose),
+        }
+    }
+
+    fn run_dir(&mut self) -> PathBuf {
+        let run_dir = PathBuf::from(self.settings.text("FWKNOP_RUN_DIR").unwrap_or("/run/fwknop"));
+        if let Some(place) = self.settings.place("FWKNOP_RUN_DIR").filter(|_| !run_dir.is_absolute()) {
+            self.complaints.error(place, "FWKNOP_RUN_DIR is not an absolute path", "write the path from / on");
+        }
+        run_dir
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.settings.flag(name).unwrap_or(false)
+    }
+
+    /// The range of the variable must fit the type.
+    fn number<T: TryFrom<u64>>(&self, name: &str, default: T) -> T {
+        self.settings.number(name).and_then(|number| T::try_from(number).ok()).unwrap_or(default)
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.settings.text(name).map(|text| self.options.directory.join(text))
+    }
+}
