@@ -68,7 +68,7 @@ impl Severity {
     }
 }
 
-/// Complaints in the order in which they were found. As an error it holds at least one of [`Severity::Error`].
+/// Several complaints. As an error it holds at least one of [`Severity::Error`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Complaints(Vec<Complaint>);
 
@@ -105,8 +105,9 @@ impl Complaints {
         self.0.extend(other.0);
     }
 
-    /// `value` with what else is to be said, or everything as an error when there is a mistake.
-    pub fn judge<T>(self, value: Option<T>) -> Result<(T, Complaints), Complaints> {
+    /// `value` with what else is to be said, or everything as an error when there is a mistake. In the order of places.
+    pub fn judge<T>(mut self, value: Option<T>) -> Result<(T, Complaints), Complaints> {
+        self.0.sort_by(|a, b| a.place.cmp(&b.place));
         match value {
             Some(value) if !self.has_errors() => Ok((value, self)),
             _ => Err(self),

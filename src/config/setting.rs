@@ -1,6 +1,6 @@
 //! Settings on their way from text to meaning: as written, and as checked against the table of variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::complaint::{Complaints, Fault, Place};
 use super::raw::{Entries, Value};
@@ -46,6 +46,8 @@ impl Setting {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     held: BTreeMap<&'static str, Held>,
+    /// What could not be used, and has been complained about.
+    refused: BTreeSet<&'static str>,
     /// How many were ever added.
     count: usize,
 }
@@ -90,7 +92,10 @@ impl Settings {
                     self.count += 1;
                     self.held.insert(variable.name, Held { value, place: place.clone(), order: self.count });
                 }
-                Err(fault) => complaints.error(place, format!("{name}: {}", fault.what), fault.advice),
+                Err(fault) => {
+                    self.refused.insert(variable.name);
+                    complaints.error(place, format!("{name}: {}", fault.what), fault.advice);
+                }
             }
         }
     }
@@ -117,6 +122,12 @@ impl Settings {
         }
     }
 
+    /// Whether somebody set it, be it in a way that could not be used.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.held.contains_key(name) || self.refused.contains(name)
+    }
+
+    /// Where it was set. `None`: it was not, or could not be used.
     pub fn place(&self, name: &str) -> Option<&Place> {
         self.held.get(name).map(|held| &held.place)
     }

@@ -95,7 +95,7 @@ impl Resolve<'_, '_> {
         let hmac = self.hmac();
         let rijndael = self.rijndael();
         let openpgp = self.openpgp();
-        self.judge_keys(rijndael.is_some(), openpgp.is_some(), hmac.is_some());
+        self.judge_keys(rijndael.is_some(), openpgp.is_some());
         let (timeout, max_timeout) = self.timeouts();
         Some(Stanza {
             id,
@@ -116,8 +116,8 @@ impl Resolve<'_, '_> {
 
     fn source(&mut self) -> Option<AddrSet> {
         let source = self.addresses("SOURCE");
-        // A SOURCE that could not be read has been complained about; in TOML there may be none.
-        if source.is_none() && !self.complaints.has_errors() {
+        // In the line syntax SOURCE begins the stanza; in TOML it can be missing.
+        if !self.settings.mentions("SOURCE") {
             let name = self.syntax.spell("SOURCE");
             self.complaints.error(&self.place, format!("the stanza has no {name}"), format!("add {name} = \"ANY\""));
         }

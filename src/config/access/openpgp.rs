@@ -9,14 +9,14 @@ use crate::secret::Passphrase;
 
 /// The keyrings that stanzas have asked for so far: each is opened once.
 pub struct OpenedKeyrings<'a> {
-    keyrings: &'a mut dyn Keyrings,
+    loader: &'a mut dyn Keyrings,
     /// `None`: it could not be opened, and that has been said.
     opened: Vec<(KeyringPlace, Option<KeyringId>)>,
 }
 
 impl<'a> OpenedKeyrings<'a> {
-    pub fn new(keyrings: &'a mut dyn Keyrings) -> Self {
-        Self { keyrings, opened: Vec::new() }
+    pub fn new(loader: &'a mut dyn Keyrings) -> Self {
+        Self { loader, opened: Vec::new() }
     }
 }
 
@@ -73,7 +73,7 @@ impl Resolve<'_, '_> {
         }
         let said_at = ["GPG_HOME_DIR", "GPG_DECRYPT_PW", "GPG_ALLOW_NO_PW"];
         let said_at = said_at.into_iter().find_map(|name| self.settings.place(name)).unwrap_or(&self.place);
-        let id = match opened.keyrings.open(&place) {
+        let id = match opened.loader.open(&place) {
             Ok(keyring) => {
                 for warning in keyring.warnings {
                     let (what, advice) = split(&warning);
@@ -82,7 +82,7 @@ impl Resolve<'_, '_> {
                 Some(keyring.id)
             }
             Err(error) => {
-                let text = with_causes(error.as_ref());
+                let text = with_causes(&error);
                 let (what, advice) = split(&text);
                 self.complaints.error(said_at, what, advice);
                 None
@@ -96,7 +96,7 @@ impl Resolve<'_, '_> {
     fn recipient(&mut self, keyring: KeyringId) -> Option<RecipientRule> {
         let Some(id) = self.settings.text("GPG_DECRYPT_ID") else { return Some(RecipientRule::Any) };
         let place = self.at("GPG_DECRYPT_ID");
-        let keyrings = &self.context.keyrings.keyrings;
+        let keyrings = &*self.context.keyrings.loader;
         match keyrings.find(keyring, id) {
             Found::One(key) if keyrings.decrypts(keyring, &key) => return Some(RecipientRule::Key(key)),
             Found::One(key) => self.complaints.error(
@@ -180,7 +180,7 @@ impl Resolve<'_, '_> {
 
     fn resolve_id(&mut self, keyring: KeyringId, name: &str, id: &str) -> Known {
         let place = self.at(name);
-        let found = |id: &str| self.context.keyrings.keyrings.find(keyring, id);
+        let found = |id: &str| self.context.keyrings.loader.find(keyring, id);
         if let Ok(fingerprint) = id.parse::<Fingerprint>() {
             if found(id) == Found::None {
                 let what = format!("{name}: the key {fingerprint} is not in the keyring");

@@ -62,19 +62,20 @@ impl Resolve<'_, '_> {
     }
 
     /// What a stanza must have, and what it should have.
-    pub(super) fn judge_keys(&mut self, rijndael: bool, openpgp: bool, hmac: bool) {
-        let settings = &self.settings;
-        let tried = ["KEY", "KEY_BASE64", "GPG_DECRYPT_PW", "GPG_ALLOW_NO_PW"];
-        let has_key = rijndael || openpgp;
-        // A key that was refused, or a line that could not be read, has been complained about.
-        if !has_key && !tried.into_iter().any(|name| settings.place(name).is_some()) && !self.complaints.has_errors() {
+    pub(super) fn judge_keys(&mut self, rijndael: bool, openpgp: bool) {
+        let mentioned = |names: &[&str]| names.iter().any(|name| self.settings.mentions(name));
+        // A key that could not be used has been complained about.
+        let without =
+            !mentioned(&["KEY", "KEY_BASE64", "GPG_DECRYPT_PW"]) && self.settings.flag("GPG_ALLOW_NO_PW") != Some(true);
+        let without_hmac = !mentioned(&["HMAC_KEY", "HMAC_KEY_BASE64"]);
+        if !rijndael && !openpgp && without {
             self.complaints.error(
                 &self.place,
                 "the stanza has no key",
                 "add KEY_BASE64 and HMAC_KEY_BASE64 (fwknop --key-gen makes them), or GPG_ALLOW_NO_PW and GPG_REMOTE_ID",
             );
         }
-        if has_key && !hmac && settings.later("HMAC_KEY", "HMAC_KEY_BASE64").is_none() {
+        if (rijndael || openpgp) && without_hmac {
             let advice = match rijndael {
                 true => {
                     "forged packets are recognised only by decrypting them: add HMAC_KEY_BASE64 here and on the clients"
