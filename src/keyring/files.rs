@@ -30,8 +30,8 @@ pub fn from_files(files: &[PathBuf], passphrase: Option<&Passphrase>, now: Times
     Ok(Loaded { keys, warnings })
 }
 
-/// The content of one key file, which may be secret.
-fn read(path: &Path, warnings: &mut Vec<Warning>) -> Result<Secret<Vec<u8>>, Error> {
+/// The content of one key file, which may be secret. At most 16 MiB.
+pub fn read(path: &Path, warnings: &mut Vec<Warning>) -> Result<Secret<Vec<u8>>, Error> {
     let metadata = match permissions::check(path, warnings) {
         Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NoFile { path: path.into() });

@@ -5,14 +5,14 @@
 //! gpg in loopback mode: nobody is asked, nothing is cached. An agent that gpg starts for a home is left running, as
 //! gpg itself leaves it.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use gpgme::{Context, ExportMode, PassphraseRequest, PinentryMode, Protocol};
+use gpgme::{Context, ExportMode, PinentryMode};
 use zeroize::Zeroizing;
 
 use super::{Error, Keys, Loaded, Notice, Warning, permissions};
 use crate::crypto::openpgp::Fingerprint;
+use crate::crypto::openpgp::gpgme::{GnuPg, is_about_passphrase, passphrase_provider};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub struct Gpg {
 /// Reads all keys of a home, and unlocks what `passphrase` unlocks.
 pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<Loaded, Error> {
     let mut warnings = check_home(&gpg.home)?;
-    let mut context = gpg.context()?;
+    let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
     let broken = |source| Error::Gpg { home: gpg.home.clone(), source };
 
     let mut keys = Keys::default();
@@ -52,19 +52,9 @@ pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> 
 }
 
 impl Gpg {
-    /// A context of libgpgme for this home. It neither asks anybody for a passphrase nor uses the network.
-    pub fn context(&self) -> Result<Context, Error> {
-        let no_gpg = |source| Error::NoGpg { source };
-        let mut context = Context::from_protocol(Protocol::OpenPgp).map_err(no_gpg)?;
-        if let Some(program) = &self.program {
-            context.set_engine_path(program.as_os_str().as_bytes().to_vec()).map_err(no_gpg)?;
-        }
-        // gpg may change its directory: only an absolute path means the same to it.
-        let home = std::path::absolute(&self.home).unwrap_or_else(|_| self.home.clone());
-        context.set_engine_home_dir(home.as_os_str().as_bytes().to_vec()).map_err(no_gpg)?;
-        context.set_offline(true);
-        context.set_armor(false);
-        context.set_pinentry_mode(PinentryMode::Loopback).map_err(no_gpg)?;
+    fn context(&self) -> gpgme::Result<Context> {
+        let mut context = GnuPg { home: Some(self.home.clone()), program: self.program.clone() }.context()?;
+        context.set_pinentry_mode(PinentryMode::Loopback)?;
         Ok(context)
     }
 }
@@ -127,8 +117,9 @@ fn export_secrets(context: &mut Context, secrets: &[SecretKey], passphrase: Opti
             continue;
         }
         let mut part = Zeroizing::new(Vec::with_capacity(1 << 20));
-        let result =
-            context.with_passphrase_provider(provider(passphrase), |context| context.export(wanted, mode, &mut *part));
+        let result = context.with_passphrase_provider(passphrase_provider(passphrase), |context| {
+            context.export(wanted, mode, &mut *part)
+        });
         export.data.extend_from_slice(&part);
         if let Err(error) = result
             && !is_about_passphrase(error)
@@ -137,20 +128,6 @@ fn export_secrets(context: &mut Context, secrets: &[SecretKey], passphrase: Opti
         }
     }
     export
-}
-
-/// Hands the passphrase to gpg. Without one it is told an empty one, so that it skips the key and goes on.
-fn provider(passphrase: Option<&Passphrase>) -> impl gpgme::PassphraseProvider + use<> {
-    let secret = Zeroizing::new(passphrase.map_or_else(String::new, |passphrase| passphrase.expose().to_owned()));
-    move |_: PassphraseRequest<'_>, out: &mut dyn std::io::Write| {
-        out.write_all(secret.as_bytes()).map_err(gpgme::Error::from)
-    }
-}
-
-fn is_about_passphrase(error: gpgme::Error) -> bool {
-    use gpgme::Error;
-    // The code alone: the agent's errors carry its name as well.
-    [Error::BAD_PASSPHRASE, Error::NO_PASSPHRASE, Error::NO_DATA].iter().any(|known| known.code() == error.code())
 }
 
 /// The keys that were listed but did not come out usable, and about which nothing has been said yet.

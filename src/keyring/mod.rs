@@ -13,7 +13,7 @@ mod permissions;
 use std::io;
 use std::path::PathBuf;
 
-pub use files::from_files;
+pub use files::{from_files, read as read_file};
 pub use home::{Gpg, from_home};
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};

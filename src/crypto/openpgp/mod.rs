@@ -5,6 +5,7 @@
 
 mod fingerprint;
 pub mod framing;
+pub mod gpgme;
 mod policy;
 mod seal;
 pub mod sequoia;

@@ -12,6 +12,7 @@
 mod bounds;
 mod judge;
 mod keys;
+mod sealer;
 
 use std::io::Read;
 
@@ -25,6 +26,7 @@ use pgp::policy::StandardPolicy;
 use pgp::types::SymmetricAlgorithm;
 
 pub use keys::{Found, Keys, Notice, Unreadable};
+pub use sealer::{KeyFile, SequoiaSealer};
 
 use super::{Engine, KeyPath, Opened, Signature};
 use crate::reason::Reason;

@@ -9,7 +9,8 @@ use pgp::cert::CertParser;
 use pgp::cert::amalgamation::ValidateAmalgamation as _;
 use pgp::cert::amalgamation::key::ErasedKeyAmalgamation;
 use pgp::crypto::KeyPair;
-use pgp::packet::key::{PublicParts, SecretParts};
+use pgp::packet::Key;
+use pgp::packet::key::{PublicParts, SecretKeyMaterial, SecretParts, UnspecifiedRole};
 use pgp::parse::Parse;
 use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
@@ -105,38 +106,38 @@ impl Keys {
         passphrase: Option<&Passphrase>,
         now: Timestamp,
     ) -> Result<Vec<Notice>, Unreadable> {
-        let mut notices = Vec::new();
-        let mut found = false;
-        for block in blocks(data) {
-            let Ok(parser) = CertParser::from_bytes(block) else { continue };
-            for cert in parser {
-                match cert {
-                    Ok(cert) => {
-                        found = true;
-                        self.add_secrets(&cert, passphrase, now, &mut notices);
-                        self.add_cert(cert.strip_secret_key_material());
-                    }
-                    Err(error) => notices.push(Notice::Unreadable { problem: printable(error.to_string().as_bytes()) }),
-                }
-            }
+        let (certs, mut notices) = certs(data);
+        if certs.is_empty() {
+            return Err(Unreadable);
         }
-        if found { Ok(notices) } else { Err(Unreadable) }
+        for cert in certs {
+            self.add_secrets(&cert, passphrase, now, &mut notices);
+            self.add_cert(cert.strip_secret_key_material());
+        }
+        Ok(notices)
     }
 
     /// Finds keys by a full fingerprint, by the last 16 or 8 digits of one (any case, `0x`, blanks between the digits),
     /// by e-mail address, or by a part of a user id. Digits name the primary key or subkey that has them, anything else
     /// the primary key.
     pub fn find(&self, name: &str) -> Found {
-        let name = name.trim().trim_end_matches('!');
-        let mut found = self.with_digits(name);
+        let wanted = Wanted::of(name);
+        let mut found: BTreeSet<Fingerprint> = self.certs.values().flat_map(|cert| wanted.keys_of(cert)).collect();
         if found.is_empty() {
-            found = self.with_user_id(name);
+            // A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
+            let named = |how: fn(&Wanted, &Cert) -> bool| {
+                let certs = self.certs.values().filter(|cert| how(&wanted, cert));
+                certs.filter_map(|cert| fingerprint(&cert.fingerprint())).collect()
+            };
+            found = named(Wanted::is_address_of);
+            if found.is_empty() {
+                found = named(Wanted::is_part_of);
+            }
         }
-        let mut found: Vec<Fingerprint> = found.into_iter().collect();
         match found.len() {
             0 => Found::None,
-            1 => Found::One(found.remove(0)),
-            _ => Found::Several(found),
+            1 => found.pop_first().map_or(Found::None, Found::One),
+            _ => Found::Several(found.into_iter().collect()),
         }
     }
 
@@ -184,7 +185,7 @@ impl Keys {
             }
             let algorithm = key.key().pk_algo();
             let about = || (path.key.clone(), user_id(cert));
-            let pair = unlock(&key, passphrase).map_err(|lock| {
+            let pair = unlock(key.key().clone(), passphrase).map_err(|lock| {
                 let (key, user_id) = about();
                 match lock {
                     Lock::NoPassphrase => Notice::NoPassphrase { key, user_id },
@@ -201,33 +202,6 @@ impl Keys {
                 Err(notice) => notices.push(notice),
             }
         }
-    }
-
-    fn with_digits(&self, name: &str) -> BTreeSet<Fingerprint> {
-        let digits: String = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
-        let digits = digits.strip_prefix("0X").unwrap_or(&digits);
-        if !matches!(digits.len(), 8 | 16 | 40 | 64) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return BTreeSet::new();
-        }
-        let keys = self.certs.values().flat_map(|cert| cert.keys());
-        keys.filter_map(|key| fingerprint(&key.key().fingerprint())).filter(|key| key.ends_with(digits)).collect()
-    }
-
-    /// A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
-    fn with_user_id(&self, name: &str) -> BTreeSet<Fingerprint> {
-        let name = name.trim_start_matches('<').trim_end_matches('>').to_lowercase();
-        if name.is_empty() {
-            return BTreeSet::new();
-        }
-        let matching = |fits: &dyn Fn(&pgp::packet::UserID) -> bool| -> BTreeSet<Fingerprint> {
-            let certs = self.certs.values().filter(|cert| cert.userids().any(|id| fits(id.userid())));
-            certs.filter_map(|cert| fingerprint(&cert.fingerprint())).collect()
-        };
-        let exact = matching(&|id| matches!(id.email(), Ok(Some(email)) if email.to_lowercase() == name));
-        if !exact.is_empty() {
-            return exact;
-        }
-        matching(&|id| String::from_utf8_lossy(id.value()).to_lowercase().contains(&name))
     }
 }
 
@@ -248,8 +222,63 @@ fn fingerprint(fingerprint: &pgp::Fingerprint) -> Option<Fingerprint> {
     Fingerprint::from_bytes(fingerprint.as_bytes())
 }
 
-fn user_id(cert: &Cert) -> String {
+pub(super) fn user_id(cert: &Cert) -> String {
     cert.userids().next().map_or_else(|| "no user id".to_owned(), |id| printable(id.userid().value()))
+}
+
+/// A name for a key, as users write them.
+struct Wanted {
+    /// 8, 16, 40 or 64 upper-case digits, if it is that.
+    digits: Option<String>,
+    /// In lower case.
+    text: String,
+}
+
+impl Wanted {
+    fn of(name: &str) -> Self {
+        let name = name.trim().trim_end_matches('!');
+        let digits = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
+        let digits = digits.strip_prefix("0X").unwrap_or(&digits).to_owned();
+        let is_id = matches!(digits.len(), 8 | 16 | 40 | 64) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let text = name.trim_start_matches('<').trim_end_matches('>').to_lowercase();
+        Self { digits: is_id.then_some(digits), text }
+    }
+
+    fn keys_of(&self, cert: &Cert) -> Vec<Fingerprint> {
+        let Some(digits) = &self.digits else { return Vec::new() };
+        let keys = cert.keys().filter_map(|key| fingerprint(&key.key().fingerprint()));
+        keys.filter(|key| key.ends_with(digits)).collect()
+    }
+
+    fn is_address_of(&self, cert: &Cert) -> bool {
+        cert.userids().any(|id| matches!(id.userid().email(), Ok(Some(email)) if email.to_lowercase() == self.text))
+    }
+
+    fn is_part_of(&self, cert: &Cert) -> bool {
+        let has = |id: &[u8]| String::from_utf8_lossy(id).to_lowercase().contains(&self.text);
+        !self.text.is_empty() && cert.userids().any(|id| has(id.userid().value()))
+    }
+}
+
+/// Whether a certificate is meant by a name.
+pub(super) fn matches(cert: &Cert, name: &str) -> bool {
+    let wanted = Wanted::of(name);
+    !wanted.keys_of(cert).is_empty() || wanted.is_part_of(cert)
+}
+
+/// All certificates in `data`, and what could not be read.
+pub(super) fn certs(data: &[u8]) -> (Vec<Cert>, Vec<Notice>) {
+    let mut certs = Vec::new();
+    let mut notices = Vec::new();
+    for parser in blocks(data).into_iter().filter_map(|block| CertParser::from_bytes(block).ok()) {
+        for cert in parser {
+            match cert {
+                Ok(cert) => certs.push(cert),
+                Err(error) => notices.push(Notice::Unreadable { problem: printable(error.to_string().as_bytes()) }),
+            }
+        }
+    }
+    (certs, notices)
 }
 
 /// Splits armored text at its blocks: users concatenate exported keys, and a parser reads only the first.
@@ -278,24 +307,22 @@ fn may_decrypt(key: &ErasedKeyAmalgamation<'_, SecretParts>, now: Timestamp) -> 
     }
 }
 
-enum Lock {
+/// Why a secret key cannot be used.
+pub(super) enum Lock {
     NoPassphrase,
     WrongPassphrase,
     Unsupported,
     Elsewhere,
 }
 
-fn unlock(key: &ErasedKeyAmalgamation<'_, SecretParts>, passphrase: Option<&Passphrase>) -> Result<KeyPair, Lock> {
-    let key = key.key().clone();
+pub(super) fn unlock(key: Key<SecretParts, UnspecifiedRole>, passphrase: Option<&Passphrase>) -> Result<KeyPair, Lock> {
     if !key.pk_algo().is_supported() {
         return Err(Lock::Unsupported);
     }
     let key = match key.secret() {
-        pgp::packet::key::SecretKeyMaterial::Unencrypted(_) => key,
-        pgp::packet::key::SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported() => {
-            return Err(Lock::Elsewhere);
-        }
-        pgp::packet::key::SecretKeyMaterial::Encrypted(_) => {
+        SecretKeyMaterial::Unencrypted(_) => key,
+        SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported() => return Err(Lock::Elsewhere),
+        SecretKeyMaterial::Encrypted(_) => {
             let passphrase = passphrase.ok_or(Lock::NoPassphrase)?;
             key.decrypt_secret(&passphrase.expose().into()).map_err(|_| Lock::WrongPassphrase)?
         }

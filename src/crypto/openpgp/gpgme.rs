@@ -1,0 +1,252 @@
+//! Sealing with GnuPG, for keys that live in a GnuPG home: personal keys, smartcards, whatever gpg-agent guards.
+//!
+//! GPGME runs gpg for each operation. Here it only makes messages; the rules for reading with it are another matter.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ::gpgme::{Context, Data, EncryptFlags, Error, Key, PassphraseRequest, PinentryMode, Protocol};
+use sequoia_openpgp::armor;
+use zeroize::Zeroizing;
+
+use super::seal::{padding_name, seal_padded};
+use super::{Role, SealError, Sealer, SignerPassphrase};
+use crate::secret::Passphrase;
+
+/// Which GnuPG.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GnuPg {
+    /// `None`: what gpg takes by itself, `$GNUPGHOME` or `~/.gnupg`.
+    pub home: Option<PathBuf>,
+    /// `None`: the gpg that libgpgme finds.
+    pub program: Option<PathBuf>,
+}
+
+impl GnuPg {
+    /// A context for this home, in binary and without network.
+    pub fn context(&self) -> Result<Context, Error> {
+        let mut context = Context::from_protocol(Protocol::OpenPgp)?;
+        if let Some(program) = &self.program {
+            context.set_engine_path(octets(program))?;
+        }
+        if let Some(home) = &self.home {
+            // gpg may change its directory: only an absolute path means the same to it.
+            context.set_engine_home_dir(octets(&std::path::absolute(home).unwrap_or_else(|_| home.clone())))?;
+        }
+        context.set_offline(true);
+        context.set_armor(false);
+        Ok(context)
+    }
+
+    fn place(&self) -> String {
+        match &self.home {
+            Some(home) => home.display().to_string(),
+            None => "your GnuPG keyring".to_owned(),
+        }
+    }
+}
+
+fn octets(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Hands a passphrase to gpg in loopback mode; an empty one if there is none, so that gpg fails instead of asking.
+pub fn passphrase_provider(passphrase: Option<&Passphrase>) -> impl ::gpgme::PassphraseProvider + use<> {
+    let secret = Zeroizing::new(passphrase.map_or_else(String::new, |passphrase| passphrase.expose().to_owned()));
+    move |_: PassphraseRequest<'_>, out: &mut dyn Write| out.write_all(secret.as_bytes()).map_err(Error::from)
+}
+
+/// Whether gpg failed for want of the right passphrase. The code alone counts: an agent's error carries its name too.
+pub fn is_about_passphrase(error: Error) -> bool {
+    const PASSPHRASE: [Error; 6] = [
+        Error::BAD_PASSPHRASE,
+        Error::NO_PASSPHRASE,
+        Error::NO_DATA,
+        Error::CANCELED,
+        Error::FULLY_CANCELED,
+        Error::NO_PIN_ENTRY,
+    ];
+    PASSPHRASE.iter().any(|known| known.code() == error.code())
+}
+
+/// Makes messages with the keys of a GnuPG home.
+pub struct GpgmeSealer {
+    context: RefCell<Context>,
+    recipient: Key,
+    signer: Option<(Key, SignerPassphrase)>,
+}
+
+impl GpgmeSealer {
+    /// `recipient` and the signer's name may be a fingerprint, a key id or a part of a user id, as gpg takes them. Each
+    /// must mean exactly one usable key. The recipient needs no certification: naming it is trusting it.
+    pub fn new(gpg: &GnuPg, recipient: &str, signer: Option<(&str, SignerPassphrase)>) -> Result<Self, SealError> {
+        let mut context = gpg.context().map_err(|source| SealError::NoGpg { source })?;
+        let recipient = find(&mut context, gpg, Role::Recipient, recipient)?;
+        let signer = match signer {
+            None => None,
+            Some((name, passphrase)) => Some((find(&mut context, gpg, Role::Signer, name)?, passphrase)),
+        };
+        if let Some((key, passphrase)) = &signer {
+            context.add_signer(key).map_err(|source| SealError::Gpg { what: "use the signing key", source })?;
+            let mode = match passphrase {
+                SignerPassphrase::Agent => PinentryMode::Default,
+                SignerPassphrase::Empty | SignerPassphrase::Given(_) => PinentryMode::Loopback,
+            };
+            context.set_pinentry_mode(mode).map_err(|source| SealError::NoGpg { source })?;
+        }
+        Ok(Self { context: RefCell::new(context), recipient, signer })
+    }
+
+    fn encrypt(&self, plaintext: &[u8], name_length: usize) -> Result<Vec<u8>, SealError> {
+        let failed = |source| self.explain(source);
+        let mut literal = Data::from_buffer(plaintext).map_err(failed)?;
+        if name_length > 0 {
+            literal.set_filename(padding_name(name_length)).map_err(failed)?;
+        }
+        let mut message = Vec::new();
+        let recipients = [&self.recipient];
+        let mut context = self.context.borrow_mut();
+        match &self.signer {
+            None => {
+                context.encrypt_with_flags(recipients, &mut literal, &mut message, FLAGS).map_err(failed)?;
+            }
+            Some((_, SignerPassphrase::Agent)) => {
+                context.sign_and_encrypt_with_flags(recipients, &mut literal, &mut message, FLAGS).map_err(failed)?;
+            }
+            Some((_, passphrase)) => {
+                let passphrase = match passphrase {
+                    SignerPassphrase::Given(passphrase) => Some(passphrase),
+                    _ => None,
+                };
+                let sealed = context.with_passphrase_provider(passphrase_provider(passphrase), |context| {
+                    context.sign_and_encrypt_with_flags(recipients, &mut literal, &mut message, FLAGS)
+                });
+                sealed.map_err(failed)?;
+            }
+        }
+        Ok(without_armor(message))
+    }
+
+    fn explain(&self, source: Error) -> SealError {
+        match &self.signer {
+            Some((key, passphrase)) if is_about_passphrase(source) => SealError::Passphrase {
+                key: describe(key),
+                advice: match passphrase {
+                    SignerPassphrase::Agent => {
+                        "gpg-agent could not ask for it: install a pinentry, run from a terminal with GPG_TTY set, or give the passphrase with GPG_SIGNING_PW"
+                    }
+                    SignerPassphrase::Empty => {
+                        "the key has a passphrase: leave out --gpg-no-signing-pw, or use --gpg-agent"
+                    }
+                    SignerPassphrase::Given(_) => "give the right one, or let gpg-agent ask for it with --gpg-agent",
+                },
+            },
+            _ => SealError::Gpg { what: "encrypt the message", source },
+        }
+    }
+}
+
+impl Sealer for GpgmeSealer {
+    fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        seal_padded(|name_length| self.encrypt(plaintext, name_length))
+    }
+}
+
+impl fmt::Debug for GpgmeSealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signer = self.signer.as_ref().map(|(key, _)| describe(key));
+        write!(f, "GpgmeSealer(to {}, signed by {signer:?})", describe(&self.recipient))
+    }
+}
+
+/// To whom is decided here alone: what `gpg.conf` adds would not fit a datagram. Compression makes short text longer.
+const FLAGS: EncryptFlags =
+    EncryptFlags::ALWAYS_TRUST.union(EncryptFlags::NO_COMPRESS).union(EncryptFlags::NO_ENCRYPT_TO);
+
+fn find(context: &mut Context, gpg: &GnuPg, role: Role, wanted: &str) -> Result<Key, SealError> {
+    let failed = |source| SealError::Gpg { what: "list its keys", source };
+    let listed = match role {
+        Role::Recipient => context.find_keys([wanted]),
+        Role::Signer => context.find_secret_keys([wanted]),
+    };
+    let keys: Vec<Key> = listed.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    let (mut usable, unusable): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(|key| problem(key, role).is_none());
+    match (usable.len(), unusable.first()) {
+        (1, _) => Ok(usable.remove(0)),
+        (0, None) => Err(SealError::NoKey {
+            role,
+            wanted: wanted.to_owned(),
+            place: gpg.place(),
+            advice: match role {
+                Role::Recipient => "import the server's public key with: gpg --import FILE",
+                Role::Signer => "your own secret key is needed; list what is there with: gpg --list-secret-keys",
+            },
+        }),
+        (0, Some(key)) => {
+            let (problem, advice) = problem(key, role).unwrap_or(("it cannot be used", "name another key"));
+            Err(SealError::Unusable { role, key: describe(key), problem, advice })
+        }
+        _ => Err(SealError::SeveralKeys {
+            role,
+            wanted: wanted.to_owned(),
+            place: gpg.place(),
+            found: usable.iter().map(describe).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+/// Why a key cannot be used, and what helps.
+fn problem(key: &Key, role: Role) -> Option<(&'static str, &'static str)> {
+    let ask = match role {
+        Role::Recipient => "ask the server's administrator for its new key",
+        Role::Signer => "make a new key, and have it listed on the server",
+    };
+    if key.is_revoked() {
+        return Some(("it is revoked", ask));
+    }
+    if key.is_expired() {
+        return Some((
+            "it has expired",
+            match role {
+                Role::Recipient => "ask the server's administrator for the prolonged key",
+                Role::Signer => {
+                    "prolong it with: gpg --quick-set-expire KEY 1y, and give the server the new public key"
+                }
+            },
+        ));
+    }
+    if key.is_disabled() {
+        return Some(("it is disabled", "enable it with: gpg --edit-key KEY enable"));
+    }
+    match role {
+        Role::Recipient if !key.can_encrypt() => {
+            Some(("it has no subkey for encryption", "add one with: gpg --quick-add-key FINGERPRINT cv25519 encr"))
+        }
+        Role::Signer if !key.can_sign() => {
+            Some(("it cannot sign", "add a subkey with: gpg --quick-add-key FINGERPRINT ed25519 sign"))
+        }
+        _ => None,
+    }
+}
+
+fn describe(key: &Key) -> String {
+    let fingerprint = key.fingerprint().unwrap_or("?");
+    match key.user_ids().next().and_then(|id| id.id().ok()) {
+        Some(user_id) => format!("{fingerprint} ({user_id})"),
+        None => fingerprint.to_owned(),
+    }
+}
+
+/// `armor` in somebody's `gpg.conf` wins over what GPGME asks for.
+fn without_armor(message: Vec<u8>) -> Vec<u8> {
+    if !message.starts_with(b"-----BEGIN") {
+        return message;
+    }
+    let mut binary = Vec::new();
+    let mode = armor::ReaderMode::Tolerant(Some(armor::Kind::Message));
+    let read = armor::Reader::from_bytes(&message, mode).read_to_end(&mut binary);
+    if read.is_ok() { binary } else { message }
+}
