@@ -267,3 +267,6 @@ fn table(entries: &[Entry]) -> String {
     });
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,3 +279,6 @@ const SET4: &str = "fwknop4";
 const SET6: &str = "fwknop6";
 const CHAIN: &str = "fwknop_input";
 const COMMENT: &str = "fwknop";
+
+#[cfg(test)]
+mod tests;

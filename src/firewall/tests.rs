@@ -1,0 +1,244 @@
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use super::*;
+
+/// A firewall of plain commands, as most are: no transactions, no numbers of changes.
+#[derive(Default)]
+struct Commands {
+    found: Option<Entry>,
+}
+
+fn command(verb: &str, address: IpAddr, service: Service) -> Step {
+    Step::Command(Command::new("fw", [verb.to_owned(), address.to_string(), service.to_string()]))
+}
+
+impl Backend for Commands {
+    fn survey(&self) -> Step {
+        Step::Command(Command::new("fw", ["survey"]))
+    }
+
+    fn set_up(&mut self, _: &Output) -> Result<SetUp, Error> {
+        Ok(SetUp { steps: vec![Step::Command(Command::new("fw", ["set-up"]))], ..SetUp::default() })
+    }
+
+    fn check(&self) -> Option<Step> {
+        Some(Step::Command(Command::new("fw", ["check"])))
+    }
+
+    fn in_place(&self, check: &Output) -> bool {
+        *check == Output::Text("in place".to_owned())
+    }
+
+    fn generation(&self) -> Option<Step> {
+        Some(Step::Generation)
+    }
+
+    fn tear_down(&self, _: &Output) -> Result<Vec<Step>, Error> {
+        Ok(vec![Step::Command(Command::new("fw", ["tear-down"]))])
+    }
+
+    fn find(&self, rule: &Rule) -> Result<Step, Error> {
+        Ok(command("find", rule.address, rule.service))
+    }
+
+    fn open(&self, rule: &Rule, _: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
+        let (address, service) = (rule.address, rule.service);
+        Ok(vec![Change { step: command("open", address, service), undo: command("shut", address, service) }])
+    }
+
+    fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {
+        Ok(vec![command("shut", entry.address, entry.service)])
+    }
+
+    fn entries(&self, _: &Output) -> Result<Vec<Entry>, Error> {
+        Ok(self.found.iter().cloned().collect())
+    }
+
+    fn list_all(&self) -> Step {
+        Step::Command(Command::new("fw", ["list"]))
+    }
+}
+
+/// Writes down what it is told to do, and fails where it is told to.
+#[derive(Clone, Default)]
+struct Script {
+    done: Rc<RefCell<Vec<String>>>,
+    refuse: Rc<RefCell<Vec<(&'static str, i32)>>>,
+    generation: Rc<RefCell<u32>>,
+    check: &'static str,
+}
+
+impl Script {
+    /// The commands since the last call, without those that only ask.
+    fn changes(&self) -> Vec<String> {
+        let mut done = self.done.take();
+        done.retain(|step| !step.contains("find") && step != "get generation" && step != "fw survey");
+        done
+    }
+
+    fn refuse(&self, step: &'static str, errno: i32) {
+        self.refuse.borrow_mut().push((step, errno));
+    }
+}
+
+impl Runner for Script {
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Failed> {
+        let mut outputs = Vec::new();
+        for step in steps {
+            let text = step.to_string();
+            let mut refuse = self.refuse.borrow_mut();
+            if let Some(place) = refuse.iter().position(|(refused, _)| *refused == text) {
+                let (_, errno) = refuse.remove(place);
+                let error = Error::Kernel { step: text, source: io::Error::from_raw_os_error(errno) };
+                return Err(Failed { done: outputs.len(), error });
+            }
+            self.done.borrow_mut().push(text.clone());
+            outputs.push(match &*text {
+                "get generation" => Output::Generation(*self.generation.borrow()),
+                "fw check" => Output::Text(self.check.to_owned()),
+                _ => Output::Text(String::new()),
+            });
+        }
+        Ok(outputs)
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+const NO_SPACE: i32 = 28;
+const NOT_THERE: i32 = 2;
+
+fn grant(id: u64, ports: &str, seconds: u32) -> Grant {
+    let lifetime = Lifetime::from_secs(seconds).unwrap();
+    let until = NOW.plus(lifetime.as_duration());
+    let allow = "192.0.2.1".parse().unwrap();
+    Grant { id: GrantId(id), allow, ports: ports.parse().unwrap(), lifetime, until, knock: None }
+}
+
+fn entry(remaining: Option<u64>, comment: &str) -> Entry {
+    Entry {
+        address: "192.0.2.1".parse().unwrap(),
+        service: "tcp/22".parse().unwrap(),
+        remaining: remaining.map(Duration::from_secs),
+        comment: Some(comment.to_owned()),
+    }
+}
+
+fn firewall(script: &Script, found: Option<Entry>) -> Firewall {
+    Firewall::with(Box::new(Commands { found }), Box::new(script.clone()))
+}
+
+#[test]
+fn a_failing_step_undoes_the_ones_before_it_backwards() {
+    let script = Script { check: "in place", ..Script::default() };
+    script.refuse("fw open 192.0.2.1 tcp/3", NO_SPACE);
+    let error = firewall(&script, None).open(&grant(1, "tcp/1,tcp/2,tcp/3,tcp/4", 30), NOW).unwrap_err();
+    assert_eq!(error.to_string(), "the kernel refused 'fw open 192.0.2.1 tcp/3'");
+    assert_eq!(
+        script.changes(),
+        [
+            "fw check",
+            "fw open 192.0.2.1 tcp/1",
+            "fw open 192.0.2.1 tcp/2",
+            "fw shut 192.0.2.1 tcp/2",
+            "fw shut 192.0.2.1 tcp/1"
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_undone_is_said_and_the_rest_is_undone() {
+    let script = Script { check: "in place", ..Script::default() };
+    script.refuse("fw open 192.0.2.1 tcp/3", NO_SPACE);
+    script.refuse("fw shut 192.0.2.1 tcp/2", NO_SPACE);
+    let error = firewall(&script, None).open(&grant(1, "tcp/1,tcp/2,tcp/3", 30), NOW).unwrap_err();
+    assert!(matches!(&error, Error::NotUndone { cause, .. } if matches!(**cause, Error::Kernel { .. })), "{error}");
+    assert!(error.to_string().contains("fw shut 192.0.2.1 tcp/2"), "{error}");
+    assert_eq!(script.changes().last().unwrap(), "fw shut 192.0.2.1 tcp/1");
+}
+
+#[test]
+fn what_lasts_longer_is_kept_and_what_is_shorter_replaced() {
+    for (remaining, opened) in [(Some(29), 1), (Some(30), 0), (Some(300), 0), (None, 0)] {
+        let script = Script { check: "in place", ..Script::default() };
+        firewall(&script, Some(entry(remaining, "fwknop:1:1"))).open(&grant(2, "tcp/22", 30), NOW).unwrap();
+        assert_eq!(script.changes().len(), 1 + opened, "{remaining:?}");
+    }
+}
+
+#[test]
+fn only_a_grants_own_rules_are_closed() {
+    for (comment, closed) in [("fwknop:1:999", 1), ("fwknop:2:999", 0), ("by hand", 0)] {
+        let script = Script::default();
+        firewall(&script, Some(entry(Some(9), comment))).close(&grant(1, "tcp/22", 30)).unwrap();
+        assert_eq!(script.changes().len(), closed, "{comment}");
+    }
+}
+
+#[test]
+fn a_rule_the_kernel_closed_first_is_closed() {
+    let script = Script::default();
+    script.refuse("fw shut 192.0.2.1 tcp/22", NOT_THERE);
+    firewall(&script, Some(entry(Some(0), "fwknop:1:1030"))).close(&grant(1, "tcp/22", 30)).unwrap();
+}
+
+#[test]
+fn set_up_is_looked_at_only_when_somebody_changed_the_firewall() {
+    let script = Script { check: "in place", ..Script::default() };
+    let mut firewall = firewall(&script, None);
+    firewall.set_up().unwrap();
+    *script.generation.borrow_mut() += 1;
+    assert_eq!(script.changes(), ["fw set-up"]);
+
+    firewall.open(&grant(1, "tcp/1", 30), NOW).unwrap();
+    *script.generation.borrow_mut() += 1;
+    firewall.open(&grant(2, "tcp/2", 30), NOW).unwrap();
+    assert_eq!(script.changes(), ["fw open 192.0.2.1 tcp/1", "fw open 192.0.2.1 tcp/2"]);
+
+    *script.generation.borrow_mut() += 7;
+    firewall.open(&grant(3, "tcp/3", 30), NOW).unwrap();
+    assert_eq!(script.changes(), ["fw check", "fw open 192.0.2.1 tcp/3"]);
+}
+
+#[test]
+fn a_lost_set_up_is_made_again_and_the_grant_tried_once_more() {
+    let lost = Script { check: "nothing there", ..Script::default() };
+    firewall(&lost, None).open(&grant(1, "tcp/22", 30), NOW).unwrap();
+    assert_eq!(lost.changes(), ["fw check", "fw set-up", "fw open 192.0.2.1 tcp/22"]);
+
+    let raced = Script { check: "in place", ..Script::default() };
+    raced.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);
+    firewall(&raced, None).open(&grant(1, "tcp/22", 30), NOW).unwrap();
+    assert_eq!(raced.changes(), ["fw check", "fw set-up", "fw open 192.0.2.1 tcp/22"]);
+
+    let broken = Script { check: "in place", ..Script::default() };
+    broken.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);
+    broken.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);
+    assert!(firewall(&broken, None).open(&grant(1, "tcp/22", 30), NOW).is_err());
+}
+
+#[test]
+fn only_tagged_rules_that_should_still_be_open_are_adopted() {
+    let script = Script::default();
+    let adopt = |remaining, comment| firewall(&script, Some(entry(remaining, comment))).adopt(NOW).unwrap();
+    let adopted = adopt(Some(20), "fwknop:5:1030");
+    assert_eq!(
+        (adopted[0].id, adopted[0].until, adopted[0].lifetime.secs()),
+        (GrantId(5), NOW.plus(Duration::from_secs(21)), 21)
+    );
+    // The tag is older than what the kernel counts.
+    assert_eq!(adopt(Some(600), "fwknop:5:1030")[0].until, Timestamp::from_secs(1_030));
+    assert!(adopt(None, "fwknop:5:1030").is_empty());
+    assert!(adopt(Some(20), "by hand").is_empty());
+    assert!(script.changes().is_empty());
+    assert!(adopt(Some(20), "fwknop:5:1000").is_empty());
+    assert_eq!(script.changes(), ["fw shut 192.0.2.1 tcp/22"]);
+}
+
+#[test]
+fn foreign_comments_do_not_steer_the_terminal() {
+    let listed = table(&[entry(None, "\u{1b}[2J")]);
+    assert!(listed.contains("not ours: ?[2J") && !listed.contains('\u{1b}'), "{listed:?}");
+    assert!(table(&[]).ends_with("nothing is open\n"));
+}
