@@ -1,14 +1,59 @@
 //! The daemon program: start-up in order, the loop, and what it writes.
 
 pub mod args;
+pub mod control;
 pub mod detach;
 pub mod journal;
+pub mod keyrings;
+mod new_keys;
 pub mod pidfile;
+pub mod run;
+pub mod settings;
 pub mod signals;
+mod start;
 pub mod state;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use args::Args;
+use start::Failed;
+
+/// Runs `fwknopd`. Exit codes as in the original: 0, or 1 for everything that went wrong (`-S`: 1 when none runs).
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    keep_no_core();
+    start::run(&args).unwrap_or_else(|failed| {
+        eprintln!("{failed}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Keys are in memory: no core dump, and nobody else may look. Where that cannot be had there is nothing to lose by
+/// going on, so failures are passed over.
+fn keep_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failed::Complaints(complaints) => {
+                let lines: Vec<String> = complaints.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Failed::Error(error) => write!(f, "fwknopd: {}", journal::with_causes(error.as_ref())),
+            Failed::Usage { what, advice } => write!(f, "fwknopd: {what}\n     {advice}"),
+        }
+    }
 }

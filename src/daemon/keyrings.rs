@@ -1,0 +1,56 @@
+//! The keyrings that access files name, read once at start and at each reload.
+
+use std::collections::HashSet;
+
+use crate::config::{self, KeyringPlace, OpenedKeyring};
+use crate::crypto::openpgp::sequoia::{Found, Keys};
+use crate::crypto::openpgp::{Fingerprint, KeyringId};
+use crate::crypto::unseal;
+use crate::keyring::{self, Gpg};
+use crate::time::Timestamp;
+
+/// Opens keyrings for the configuration, and hands them to the gate when it is complete.
+pub struct Keyrings {
+    now: Timestamp,
+    keys: Vec<Keys>,
+}
+
+impl Keyrings {
+    pub fn new(now: Timestamp) -> Self {
+        Self { now, keys: Vec::new() }
+    }
+
+    /// One engine each, under the ids given out by `open`.
+    pub fn into_engines(self) -> unseal::Keyrings {
+        let mut engines = unseal::Keyrings::default();
+        for keys in self.keys {
+            engines.add(Box::new(keys));
+        }
+        engines
+    }
+
+    fn get(&self, id: KeyringId) -> Option<&Keys> {
+        self.keys.get(id.0)
+    }
+}
+
+impl config::Keyrings for Keyrings {
+    fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, Box<dyn std::error::Error + Send + Sync>> {
+        let gpg = Gpg { home: place.home.clone(), program: place.program.clone() };
+        let loaded = keyring::from_home(&gpg, place.passphrase.as_ref(), self.now)?;
+        // Keys on cards or of other servers are mentioned once each, and not at all when they are not wanted.
+        let mut told = HashSet::new();
+        let warnings =
+            loaded.warnings.iter().map(ToString::to_string).filter(|text| told.insert(text.clone())).collect();
+        self.keys.push(loaded.keys);
+        Ok(OpenedKeyring { id: KeyringId(self.keys.len() - 1), warnings })
+    }
+
+    fn find(&self, keyring: KeyringId, name: &str) -> Found {
+        self.get(keyring).map_or(Found::None, |keys| keys.find(name))
+    }
+
+    fn decrypts(&self, keyring: KeyringId, key: &Fingerprint) -> bool {
+        self.get(keyring).is_some_and(|keys| keys.decrypting().any(|path| path.is(key)))
+    }
+}
