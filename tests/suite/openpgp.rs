@@ -1,4 +1,5 @@
 //! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
 
+mod exchange;
 mod keyring;
 mod vectors;

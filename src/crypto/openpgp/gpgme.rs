@@ -36,6 +36,10 @@ impl GnuPg {
             // gpg may change its directory: only an absolute path means the same to it.
             context.set_engine_home_dir(octets(&std::path::absolute(home).unwrap_or_else(|_| home.clone())))?;
         }
+        // libgpgme takes any path, calls what is not there version 1.0.0, and finds no keys with it.
+        if !context.engine_info().check_version("2.1.0") {
+            return Err(Error::INV_ENGINE);
+        }
         context.set_offline(true);
         context.set_armor(false);
         Ok(context)

@@ -110,7 +110,7 @@ mod tests {
 
     /// A session key packet and a protected one of so many octets.
     fn message(octets: usize) -> Vec<u8> {
-        let session_key = [&[0x84, 14, 3], &[7; 8][..], &[1, 0, 8, 255]].concat();
+        let session_key = [&[0x84, 13, 3], &[7; 8][..], &[1, 0, 8, 255]].concat();
         let rest = octets - session_key.len() - 3;
         let length = [0xd2, (192 + ((rest - 192) >> 8)) as u8, (rest - 192) as u8];
         [&session_key[..], &length, &[1], &vec![9; rest - 1]].concat()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::sequoia::{Found, Keys};
 use fwknop::crypto::openpgp::{Engine, Fingerprint, RecipientRule, SignerRule, framing};
+use fwknop::reason::Reason;
 use fwknop::secret::Passphrase;
 use fwknop::spa::{Digest, Message};
 use fwknop::time::Timestamp;
@@ -36,6 +37,16 @@ pub enum Outcome {
 #[test]
 fn every_vector_gets_its_verdict_from_key_files() {
     check_all(keys_from_files);
+}
+
+/// The envelope refuses unprotected data by its shape; so must the engine, whatever it is handed.
+#[test]
+fn the_engine_itself_refuses_what_has_no_integrity_protection() {
+    let vectors = load();
+    let vector = vectors.iter().find(|vector| vector["id"] == "a-gpg-no-mdc").unwrap();
+    let message = framing::decode(framing::Prefix::STANDARD, text(&vector["packet"])).unwrap();
+    assert_eq!(vector["expect"]["openpgp_packet_tags"], serde_json::json!([1, 9]));
+    assert_eq!(keys_from_files(None).open(&message, NOW).unwrap_err(), Reason::GpgDecrypt);
 }
 
 /// Runs all vectors with keyrings that `keyring` makes for a passphrase.
