@@ -35,7 +35,7 @@ impl Keyrings {
 }
 
 impl config::Keyrings for Keyrings {
-    fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, Box<dyn std::error::Error + Send + Sync>> {
+    fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, keyring::Error> {
         let gpg = Gpg { home: place.home.clone(), program: place.program.clone() };
         let loaded = keyring::from_home(&gpg, place.passphrase.as_ref(), self.now)?;
         // Keys on cards or of other servers are mentioned once each, and not at all when they are not wanted.
