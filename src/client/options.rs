@@ -1,0 +1,347 @@
+//! From settings to what they mean: the options of one run. After this no text is left to be interpreted, and every
+//! mistake, also in a value that a stronger layer replaces, has been reported.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::compose::{Allow, Ask, NatAsk, OuterPort, TimeOffset};
+use super::layers::{Layers, Said};
+use crate::config::{Checked, Complaints, Fault};
+use crate::crypto::rijndael::Mode;
+use crate::net::{PortSet, parse_port};
+use crate::secret::Secret;
+use crate::spa::{ClientTimeout, Digest};
+
+/// What a run shall do, of that which the rc file can say too.
+#[derive(Debug)]
+pub struct Options {
+    pub ask: Ask,
+    pub scheme: Scheme,
+    /// The digest of the HMAC; `None`: no HMAC.
+    pub hmac: Option<Digest>,
+    pub hmac_key: Option<KeySource>,
+    pub send: SendOptions,
+    pub verbose: u8,
+}
+
+/// How the message is encrypted.
+#[derive(Debug)]
+pub enum Scheme {
+    Rijndael { mode: Mode, key: Option<KeySource> },
+    OpenPgp(GpgOptions),
+}
+
+#[derive(Debug)]
+pub struct GpgOptions {
+    pub recipient: String,
+    pub signer: Option<String>,
+    pub home: Option<PathBuf>,
+    pub exe: Option<PathBuf>,
+    pub passphrase: PassphraseSource,
+}
+
+/// Where the passphrase of the signing key comes from.
+#[derive(Debug)]
+pub enum PassphraseSource {
+    /// gpg-agent knows it or asks for it. Also when nothing is said: it shows its own prompt and can remember.
+    Agent,
+    /// The key has none.
+    None,
+    From(KeySource),
+}
+
+/// A key or passphrase, or where it is.
+#[derive(Debug)]
+pub enum KeySource {
+    Given(Secret<Vec<u8>>),
+    File(PathBuf),
+    /// The next line of `--stdin` or `--fd`.
+    Line,
+}
+
+#[derive(Debug)]
+pub struct SendOptions {
+    pub destination: Option<String>,
+    pub port: u16,
+    pub random_port: bool,
+    pub source_port: u16,
+    pub transport: Transport,
+    pub ipv4_only: bool,
+    pub user_agent: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Http,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Http => "http",
+        }
+    }
+}
+
+/// What only the command line can say.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub command: Option<Vec<u8>>,
+    /// `--stdin` or `--fd`.
+    pub key_lines: bool,
+}
+
+impl Options {
+    pub fn resolve(layers: &Layers, given: Given, complaints: &mut Complaints) -> Option<Self> {
+        let mut reader = Reader { layers, key_lines: given.key_lines, complaints };
+        let send = reader.send();
+        let ask = reader.ask(given.command, send.destination.clone());
+        let hmac = reader.hmac();
+        let options = Self {
+            ask,
+            scheme: reader.scheme(hmac.is_some())?,
+            hmac,
+            hmac_key: reader.key(&["HMAC_KEY", "HMAC_KEY_BASE64", "HMAC_KEY_FILE"], false),
+            send,
+            verbose: reader.verbose(),
+        };
+        (!complaints.has_errors()).then_some(options)
+    }
+}
+
+/// The level of `-v`, which is wanted before everything else is known to be right.
+pub fn verbosity(layers: &Layers) -> u8 {
+    match layers.text("VERBOSE") {
+        Some("Y") => 1,
+        Some(level) => level.parse().unwrap_or(0), // the table lets nothing but N and digits through
+        None => 0,
+    }
+}
+
+/// The digest that `name` chooses.
+pub fn digest(layers: &Layers, name: &'static str) -> Digest {
+    match layers.strongest(&[name]) {
+        Some(Said { value: Checked::Digest(digest), .. }) => *digest,
+        _ => Digest::default(),
+    }
+}
+
+struct Reader<'a> {
+    layers: &'a Layers,
+    key_lines: bool,
+    complaints: &'a mut Complaints,
+}
+
+impl Reader<'_> {
+    fn verbose(&self) -> u8 {
+        verbosity(self.layers)
+    }
+
+    fn ask(&mut self, command: Option<Vec<u8>>, destination: Option<String>) -> Ask {
+        let layers = self.layers;
+        let timeout = layers.number("FW_TIMEOUT").and_then(|secs| u32::try_from(secs).ok());
+        let outer = match (layers.flag("NAT_RAND_PORT"), layers.number("NAT_PORT")) {
+            (true, _) => OuterPort::Random,
+            (false, Some(port)) => {
+                u16::try_from(port).ok().and_then(|p| p.try_into().ok()).map_or(OuterPort::AsAsked, OuterPort::Fixed)
+            }
+            (false, None) => OuterPort::AsAsked,
+        };
+        Ask {
+            allow: self.allow(),
+            ports: self.ports(),
+            command,
+            // Zero is the same as not asking for a time.
+            timeout: timeout.filter(|secs| *secs > 0).and_then(ClientTimeout::new),
+            nat: NatAsk {
+                target: self.parsed("NAT_ACCESS", NatAsk::parse_target),
+                local: layers.flag("NAT_LOCAL"),
+                outer,
+            },
+            user: layers.text("SPOOF_USER").map(str::to_owned),
+            time_offset: self.parsed("TIME_OFFSET", |text| text.parse::<TimeOffset>()).unwrap_or_default(),
+            digest: digest(self.layers, "DIGEST_TYPE"),
+            destination,
+        }
+    }
+
+    /// `RESOLVE_IP_HTTPS` and its older name say the same as `ALLOW_IP resolve`; an address beside them wins.
+    fn allow(&mut self) -> Option<Allow> {
+        let mut resolves = true;
+        self.parsed("ALLOW_IP", parse_allow);
+        let allow = self.layers.find(|said| {
+            if let Some(address) = said("ALLOW_IP").and_then(|said| said.text()) {
+                return parse_allow(address).ok().filter(|allow| *allow != Allow::Resolve || resolves).map(Some);
+            }
+            match ["RESOLVE_IP_HTTPS", "RESOLVE_IP_HTTP"].into_iter().find_map(said) {
+                Some(said) if said.is_yes() && resolves => Some(Some(Allow::Resolve)),
+                Some(said) if !said.is_yes() => {
+                    resolves = false;
+                    None
+                }
+                _ => None,
+            }
+        });
+        allow.flatten()
+    }
+
+    fn ports(&self) -> Option<PortSet> {
+        match self.layers.strongest(&["ACCESS"])?.value {
+            Checked::Ports(ports) => Some(ports.clone()),
+            _ => None,
+        }
+    }
+
+    /// A key turns the HMAC on; `USE_HMAC` in the same or a stronger layer has the last word.
+    fn hmac(&self) -> Option<Digest> {
+        let said = self.layers.strongest(&["USE_HMAC", "HMAC_KEY", "HMAC_KEY_BASE64", "HMAC_KEY_FILE"])?;
+        (said.name != "USE_HMAC" || said.is_yes()).then(|| digest(self.layers, "HMAC_DIGEST_TYPE"))
+    }
+
+    fn scheme(&mut self, with_hmac: bool) -> Option<Scheme> {
+        let mode = self.layers.strongest(&["ENCRYPTION_MODE"]);
+        if self.layers.flag("USE_GPG") {
+            return self.gpg().map(Scheme::OpenPgp);
+        }
+        let mode = match mode {
+            Some(Said { value: Checked::Mode(Some(mode)), place, .. }) => {
+                if *mode == Mode::Legacy && with_hmac {
+                    self.complaints.error(
+                        place,
+                        "the legacy mode cannot be used with an HMAC",
+                        "leave the HMAC away: peers that need the legacy mode do not know it",
+                    );
+                }
+                *mode
+            }
+            Some(Said { value: Checked::Mode(None), place, .. }) => {
+                self.complaints.error(
+                    place,
+                    "the mode Asymmetric needs GnuPG keys",
+                    "name the server's key with --gpg-recipient-key",
+                );
+                return None;
+            }
+            _ => Mode::default(),
+        };
+        Some(Scheme::Rijndael { mode, key: self.key(&["KEY", "KEY_BASE64", "KEY_FILE"], true) })
+    }
+
+    fn gpg(&mut self) -> Option<GpgOptions> {
+        let layers = self.layers;
+        let Some(recipient) = layers.text("GPG_RECIPIENT") else {
+            if let Some(said) = layers.strongest(&["USE_GPG"]) {
+                self.complaints.error(
+                    said.place,
+                    "GnuPG encryption needs to know the server's key",
+                    "name it with --gpg-recipient-key, or with GPG_RECIPIENT in the rc file",
+                );
+            }
+            return None;
+        };
+        let path = |name| layers.text(name).map(PathBuf::from);
+        Some(GpgOptions {
+            recipient: recipient.to_owned(),
+            signer: layers.text("GPG_SIGNER").map(str::to_owned),
+            home: path("GPG_HOMEDIR"),
+            exe: path("GPG_EXE"),
+            passphrase: self.passphrase(),
+        })
+    }
+
+    fn passphrase(&self) -> PassphraseSource {
+        if self.layers.flag("USE_GPG_AGENT") {
+            return PassphraseSource::Agent;
+        }
+        if self.layers.flag("GPG_NO_SIGNING_PW") {
+            return PassphraseSource::None;
+        }
+        let names = ["GPG_SIGNING_PW", "GPG_SIGNING_PW_BASE64", "KEY", "KEY_BASE64", "KEY_FILE"];
+        self.key(&names, true).map_or(PassphraseSource::Agent, PassphraseSource::From)
+    }
+
+    /// A key of the strongest layer that has one, text before base64 before file. `--stdin` and `--fd` belong to the
+    /// command line; the encryption key comes first there, so it is read although a weaker layer knows one.
+    fn key(&self, names: &[&'static str], first: bool) -> Option<KeySource> {
+        let said = self.layers.strongest(names).filter(|said| said.on_command_line || !(first && self.key_lines));
+        match said.map(|said| said.value) {
+            Some(Checked::Secret(secret)) => Some(KeySource::Given(secret.clone())),
+            Some(Checked::Text(path)) => Some(KeySource::File(PathBuf::from(path))),
+            _ => self.key_lines.then_some(KeySource::Line),
+        }
+    }
+
+    fn send(&mut self) -> SendOptions {
+        let layers = self.layers;
+        let transport = self.parsed("SPA_SERVER_PROTO", parse_transport).unwrap_or(Transport::Udp);
+        let port = |name| layers.number(name).and_then(|port| u16::try_from(port).ok());
+        let usual = if transport == Transport::Http { 80 } else { crate::net::DEFAULT_SPA_PORT };
+        SendOptions {
+            destination: layers.text("SPA_SERVER").map(str::to_owned),
+            port: port("SPA_SERVER_PORT").unwrap_or(usual),
+            random_port: layers.flag("RAND_PORT"),
+            source_port: port("SPA_SOURCE_PORT").unwrap_or(0),
+            transport,
+            ipv4_only: layers.flag("SERVER_RESOLVE_IPV4"),
+            user_agent: layers.text("HTTP_USER_AGENT").map(str::to_owned),
+        }
+    }
+
+    /// The strongest value of a text setting. Weaker ones are only checked.
+    fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
+        let mut strongest = None;
+        for said in self.layers.all(name) {
+            match parse(said.text().unwrap_or_default()) {
+                Ok(value) => strongest = strongest.or(Some(value)),
+                Err(fault) => self.complaints.error(said.place, format!("{name}: {}", fault.what), fault.advice),
+            }
+        }
+        strongest
+    }
+}
+
+fn parse_allow(text: &str) -> Result<Allow, Fault> {
+    match text {
+        _ if text.eq_ignore_ascii_case("source") => Ok(Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        _ if text.eq_ignore_ascii_case("resolve") => Ok(Allow::Resolve),
+        _ => text.parse().map(Allow::Address).map_err(|_| {
+            let advice = "write an address like 192.0.2.7; names are not looked up; -s stands for the packet's source";
+            Fault::new(format!("'{text}' is not an IP address"), advice)
+        }),
+    }
+}
+
+fn parse_transport(text: &str) -> Result<Transport, Fault> {
+    match text {
+        "udp" => Ok(Transport::Udp),
+        "tcp" => Ok(Transport::Tcp),
+        "http" => Ok(Transport::Http),
+        raw => Err(Fault::new(format!("{raw} is not supported yet"), "use udp, tcp or http")),
+    }
+}
+
+impl NatAsk {
+    /// `host:port`, `host,port`, `host`, and `[2001:db8::1]:port` for IPv6.
+    fn parse_target(text: &str) -> Result<super::compose::NatWish, Fault> {
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix([':', ',']).or((!rest.is_empty()).then_some(rest))),
+            None => match text.split_once(',').or_else(|| text.rsplit_once(':')) {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let advice = "write host:port, with an address or a host name";
+        let port = match port {
+            None => None,
+            Some(port) => {
+                let parsed = parse_port(port);
+                Some(parsed.ok_or_else(|| Fault::new(format!("'{port}' is not a port"), advice))?)
+            }
+        };
+        super::compose::NatWish::new(host, port).ok_or_else(|| Fault::new(format!("'{host}' is not a host"), advice))
+    }
+}
