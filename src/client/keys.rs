@@ -86,6 +86,13 @@ pub enum What {
 }
 
 impl What {
+    fn sealing(scheme: &Scheme) -> Self {
+        match scheme {
+            Scheme::Rijndael { .. } => What::EncryptionKey,
+            Scheme::OpenPgp(_) => What::Passphrase,
+        }
+    }
+
     fn prompt(self) -> &'static str {
         match self {
             What::EncryptionKey => "Enter encryption key: ",
@@ -119,12 +126,12 @@ impl KeyReader {
 
     /// All keys the options call for, in the order in which they are asked for: encryption, then HMAC.
     pub fn read(&mut self, options: &Options) -> Result<Keys, KeyError> {
-        let (what, secret) = self.seal_secret(&options.scheme)?;
+        let secret = self.seal_secret(&options.scheme)?;
         let hmac = match options.hmac {
             Some(digest) => {
                 let key = self.obtain(What::HmacKey, options.hmac_key.as_ref())?;
                 if secret.as_ref() == Some(&key) {
-                    return Err(KeyError::Identical(what));
+                    return Err(KeyError::Identical(What::sealing(&options.scheme)));
                 }
                 Some(hmac_auth(digest, key)?)
             }
@@ -137,20 +144,16 @@ impl KeyReader {
         Ok(Keys { seal, hmac })
     }
 
-    fn seal_secret(&mut self, scheme: &Scheme) -> Result<(What, Option<Secret<Vec<u8>>>), KeyError> {
-        match scheme {
-            Scheme::Rijndael { key, .. } => {
-                let what = What::EncryptionKey;
-                Ok((what, Some(self.obtain(what, key.as_ref())?)))
-            }
-            Scheme::OpenPgp(gpg) => {
-                let what = What::Passphrase;
-                match (&gpg.signer, &gpg.passphrase) {
-                    (Some(_), PassphraseSource::From(source)) => Ok((what, Some(self.obtain(what, Some(source))?))),
-                    _ => Ok((what, None)),
-                }
-            }
-        }
+    /// The encryption key, or the passphrase of the signing key when we are to give it.
+    fn seal_secret(&mut self, scheme: &Scheme) -> Result<Option<Secret<Vec<u8>>>, KeyError> {
+        let source = match scheme {
+            Scheme::Rijndael { key, .. } => key.as_ref(),
+            Scheme::OpenPgp(gpg) => match (&gpg.signer, &gpg.passphrase) {
+                (Some(_), PassphraseSource::From(source)) => Some(source),
+                _ => return Ok(None),
+            },
+        };
+        self.obtain(What::sealing(scheme), source).map(Some)
     }
 
     fn rijndael(&mut self, mode: Mode, secret: Option<Secret<Vec<u8>>>) -> Result<SealKey, KeyError> {
