@@ -153,8 +153,8 @@ impl NatTarget {
     /// The longest host a decoder of the original takes.
     pub const MAX_HOST: usize = 70;
 
-    /// Stricter than the original: a host is an address, or a name of letters, digits, dots and hyphens with labels of
-    /// 1 to 63 that neither begin nor end with a hyphen. What could be read as an address but is none is refused.
+    /// Stricter than the original: a host is an address, or a name of letters, digits, dots and hyphens whose labels are
+    /// not empty and neither begin nor end with a hyphen. What could be read as an address but is none is refused.
     pub fn new(host: &str, port: Port) -> Option<Self> {
         let valid = host.len() <= Self::MAX_HOST && (host.parse::<IpAddr>().is_ok() || is_host_name(host));
         valid.then(|| Self { host: host.to_owned(), port })
@@ -174,7 +174,7 @@ impl fmt::Display for NatTarget {
 fn is_host_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let label_ok = |label: &str| {
-        (1..=63).contains(&label.len())
+        !label.is_empty()
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')

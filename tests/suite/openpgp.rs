@@ -2,4 +2,4 @@
 
 mod exchange;
 mod keyring;
-mod vectors;
+pub mod vectors;
