@@ -161,6 +161,7 @@ impl Firewall {
                 return Err(Error::Elapsed);
             }
             let found = self.find(rule)?;
+            // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
             if !found.as_ref().is_some_and(|found| found.outlasts(lasts)) {
                 changes.extend(self.backend.open(rule, found.as_ref(), lasts)?);
             }

@@ -160,7 +160,10 @@ fn missing(ruleset: &Ruleset, access: &InputAccess) -> Result<Vec<Value>, Error>
     }
     for name in sets(access.family) {
         let wanted = acceptance(name);
-        let there = |rule: &ChainRule| rule.statements().eq(wanted.iter());
+        // Another nft may list what we wrote in another form: then its mark must do, or we would add it again and again.
+        let there = |rule: &ChainRule| {
+            rule.statements().eq(wanted.iter()) || (is_marked(rule) && rule.mentions(name) && rule.accepts())
+        };
         if !chain.is_some_and(|chain| ruleset.rules_in(chain).any(there)) {
             let mut expr = wanted.clone();
             expr.insert(1, json!({"counter": null}));

@@ -107,6 +107,10 @@ impl ChainRule {
             && last.is_some_and(|last| last.get("drop").is_some() || last.get("reject").is_some())
     }
 
+    pub fn accepts(&self) -> bool {
+        self.expr.iter().any(|statement| statement.get("accept").is_some())
+    }
+
     pub fn jumps_to(&self, chain: &str) -> bool {
         let target = |statement: &Value, kind: &str| statement.get(kind)?.get("target")?.as_str().map(|to| to == chain);
         self.expr.iter().any(|statement| target(statement, "jump").or_else(|| target(statement, "goto")) == Some(true))

@@ -89,6 +89,14 @@ fn what_is_there_is_not_made_again() {
 }
 
 #[test]
+fn a_listing_in_another_form_does_not_double_our_rules() {
+    let other = OURS.replace(r#"{"meta": {"key": "l4proto"}}"#, r#"{"meta": "l4proto"}"#);
+    assert!(set_up(&[ADMIN, &other]).1.steps.is_empty());
+    let disarmed = OURS.replace(r#"{"accept": null}"#, r#"{"drop": null}"#);
+    assert_eq!(script(&set_up(&[ADMIN, &disarmed]).1.steps).len(), 2);
+}
+
+#[test]
 fn only_what_is_missing_is_made() {
     let without_jump = OURS.replace(r#""chain": "input", "handle": 10"#, r#""chain": "old", "handle": 10"#);
     let (_, set_up) = set_up(&[ADMIN, &without_jump]);
