@@ -17,6 +17,9 @@ pub enum Error {
         source: io::Error,
     },
 
+    #[error("{program} did not end within {seconds} seconds and was stopped: '{step}'")]
+    Stuck { program: &'static str, step: String, seconds: u64 },
+
     /// `said` is what the program wrote to standard error, shortened.
     #[error("{program} refused '{step}': {said}")]
     Refused { program: &'static str, step: String, said: String },

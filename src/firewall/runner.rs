@@ -1,14 +1,18 @@
 //! The only file here that acts: runs programs, and speaks to the kernel.
 
 use std::env;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
-use std::thread;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use rustix::net::netlink::{self as netlink_socket, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with};
+use rustix::process::{Pid, Signal};
 
 use super::backend::{Command, Element, Output, Step, Verb};
 use super::error::Error;
@@ -34,23 +38,31 @@ pub struct Failed {
 pub struct System {
     /// Instead of the program a step names.
     program: Option<PathBuf>,
+    /// How long a program may take.
+    patience: Duration,
     kernel: Option<Kernel>,
 }
 
 impl System {
     pub fn new(program: Option<PathBuf>) -> Self {
-        Self { program, kernel: None }
+        Self { program, patience: PATIENCE, kernel: None }
     }
 
     fn command(&self, command: &Command) -> Result<Output, Error> {
         let program = find_program(self.program.as_deref().unwrap_or(Path::new(command.program)))?;
-        let output = output_of(&program, command)
-            .map_err(|source| Error::Start { program: program.display().to_string(), source })?;
+        let step = || Command { stdin: None, ..command.clone() }.to_string();
+        let output = match output_of(&program, command, self.patience) {
+            Ok(output) => output,
+            Err(late) if late.kind() == io::ErrorKind::TimedOut => {
+                let seconds = self.patience.as_secs();
+                return Err(Error::Stuck { program: command.program, step: step(), seconds });
+            }
+            Err(source) => return Err(Error::Start { program: program.display().to_string(), source }),
+        };
         if output.status.success() {
             return Ok(Output::Text(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
-        let step = Command { stdin: None, ..command.clone() }.to_string();
-        Err(Error::Refused { program: command.program, step, said: shorten(&output.stderr, output.status) })
+        Err(Error::Refused { program: command.program, step: step(), said: shorten(&output.stderr, output.status) })
     }
 
     /// Opened at first use: a dry run needs no kernel.
@@ -114,25 +126,49 @@ fn find_program(program: &Path) -> Result<PathBuf, Error> {
         .ok_or_else(|| missing("install the package nftables, or write its absolute path to FIREWALL_EXE"))
 }
 
-/// Writes standard input while it reads all output, so that neither side waits for the other.
-fn output_of(program: &Path, command: &Command) -> io::Result<process::Output> {
+/// Writes standard input while it reads all output, so that neither side waits for the other. A program that takes too
+/// long is stopped, with all it started: the daemon must not become deaf because of it.
+fn output_of(program: &Path, command: &Command, patience: Duration) -> io::Result<process::Output> {
     let mut child = process::Command::new(program)
         .args(&command.args)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
+        // A Ctrl-C at the terminal ends the daemon, not its clean-up.
+        .process_group(0)
         .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let stdin = child.stdin.take();
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         if let (Some(mut stdin), Some(text)) = (stdin, &command.stdin) {
             // A program that ends before it has read all tells why by its status.
             scope.spawn(move || stdin.write_all(text.as_bytes()));
         }
-        child.wait_with_output()
+        // Nothing is ever sent: both readers hang up when they have read all.
+        let (reading, both) = mpsc::channel::<()>();
+        let also_reading = reading.clone();
+        let stdout = scope.spawn(|| read_all(stdout, reading));
+        let stderr = scope.spawn(|| read_all(stderr, also_reading));
+        let late = both.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
+        if late {
+            // Not yet waited for, so the number is still its own.
+            rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL)?;
+        }
+        let status = child.wait()?;
+        let join = |reader: ScopedJoinHandle<'_, io::Result<Vec<u8>>>| {
+            reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+        };
+        let output = process::Output { status, stdout: join(stdout)?, stderr: join(stderr)? };
+        if late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(output) }
     })
+}
+
+fn read_all(from: Option<impl Read>, _until_done: Sender<()>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.map_or(Ok(0), |mut from| from.read_to_end(&mut bytes))?;
+    Ok(bytes)
 }
 
 /// The first lines of what a program complained, on one line.
@@ -259,6 +295,9 @@ fn refusal(source: io::Error, step: String) -> Error {
     Error::Kernel { step, source }
 }
 
+/// nft reads 10,000 elements in a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +330,15 @@ mod tests {
         assert!(error.contains("No such file or directory"), "{error}");
         let silent = run("/bin/false", Command::new("nft", [""; 0])).unwrap_err().to_string();
         assert!(silent.contains("exit status: 1"), "{silent}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped_with_all_it_started() {
+        let system = System { patience: Duration::from_millis(200), ..System::new(Some("/bin/sh".into())) };
+        let start = std::time::Instant::now();
+        let error = system.command(&Command::new("nft", ["-c", "sleep 60; true"])).unwrap_err();
+        assert!(matches!(error, Error::Stuck { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30), "waited for the sleep");
     }
 
     #[test]
