@@ -18,12 +18,23 @@ pub struct Complaint {
 /// `file:line: what`, and below it what to do.
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}{}", self.place, self.severity.label(), self.what)?;
-        if !self.advice.is_empty() {
-            write!(f, "\n     {}", self.advice)?;
+        let what = printable(&format!("{}: {}{}", self.place, self.severity.label(), self.what));
+        match self.advice.as_str() {
+            "" => f.write_str(&what),
+            advice => write!(f, "{what}\n     {}", printable(advice)),
         }
-        Ok(())
     }
+}
+
+/// Files hold what somebody put there: it must not reach a terminal as control characters.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut shown, c| {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+        shown
+    })
 }
 
 /// Where something was written.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use crate::secret::Secret;
@@ -135,45 +135,62 @@ impl<'de> Deserialize<'de> for RawSections {
     }
 }
 
+/// What stands at the top of an rc file.
 enum Node {
     Value(Value),
     Table(Entries),
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor(PhantomData))
-    }
+/// What a format can hand over where one of our values is wanted.
+trait FromParts: Sized {
+    fn from_value(value: Value) -> Self;
+
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error>;
 }
 
-impl From<Value> for Node {
-    fn from(value: Value) -> Self {
+impl FromParts for Node {
+    fn from_value(value: Value) -> Self {
         Node::Value(value)
     }
+
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut entries = Entries::default();
+        // TOML hands a date over as a table with a name that stands nowhere.
+        let no_table = |_| A::Error::custom("a date cannot be used here");
+        while let Some(name) = map.next_key().map_err(no_table)? {
+            entries.0.push(Entry { name, value: map.next_value()? });
+        }
+        Ok(Node::Table(entries.in_file_order()))
+    }
 }
 
-impl From<Entries> for Node {
-    fn from(entries: Entries) -> Self {
-        Node::Table(entries)
+impl FromParts for Value {
+    fn from_value(value: Value) -> Self {
+        value
+    }
+
+    /// Not an error of the format: the other entries shall be checked too.
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Unusable("a table or a date"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartsVisitor(PhantomData))
     }
 }
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor(PhantomData))
+        deserializer.deserialize_any(PartsVisitor(PhantomData))
     }
 }
 
-/// A table where a value is wanted is not an error of the format: the other entries shall be checked too.
-impl From<Entries> for Value {
-    fn from(_: Entries) -> Self {
-        Value::Unusable("a table")
-    }
-}
+struct PartsVisitor<T>(PhantomData<T>);
 
-struct ValueVisitor<T>(PhantomData<T>);
-
-impl<'de, T: From<Value> + From<Entries>> Visitor<'de> for ValueVisitor<T> {
+impl<'de, T: FromParts> Visitor<'de> for PartsVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,27 +198,28 @@ impl<'de, T: From<Value> + From<Entries>> Visitor<'de> for ValueVisitor<T> {
     }
 
     fn visit_bool<E>(self, flag: bool) -> Result<T, E> {
-        Ok(Value::Flag(flag).into())
+        Ok(T::from_value(Value::Flag(flag)))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<T, E> {
-        Ok(Value::Number(number).into())
+        Ok(T::from_value(Value::Number(number)))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<T, E> {
-        Ok(i64::try_from(number).map_or(Value::Unusable("a number that is too large"), Value::Number).into())
+        let number = i64::try_from(number).map_or(Value::Unusable("a number that is too large"), Value::Number);
+        Ok(T::from_value(number))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<T, E> {
-        Ok(Value::Unusable("a number with a fraction").into())
+        Ok(T::from_value(Value::Unusable("a number with a fraction")))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<T, E> {
-        Ok(Value::Text(Secret::new(text.to_owned())).into())
+        Ok(T::from_value(Value::Text(Secret::new(text.to_owned()))))
     }
 
     fn visit_string<E>(self, text: String) -> Result<T, E> {
-        Ok(Value::Text(Secret::new(text)).into())
+        Ok(T::from_value(Value::Text(Secret::new(text))))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
@@ -209,19 +227,10 @@ impl<'de, T: From<Value> + From<Entries>> Visitor<'de> for ValueVisitor<T> {
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Value::List(items).into())
+        Ok(T::from_value(Value::List(items)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut entries = Entries::default();
-        while let Some(name) = map.next_key::<Spanned<String>>()? {
-            // TOML hands a date over as a table with one private name.
-            if name.get_ref().starts_with("$__toml") {
-                map.next_value::<IgnoredAny>()?;
-                return Ok(Value::Unusable("a date").into());
-            }
-            entries.0.push(Entry { name, value: map.next_value()? });
-        }
-        Ok(entries.in_file_order().into())
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::from_map(map)
     }
 }

@@ -2,6 +2,8 @@
 
 mod openpgp;
 mod symmetric;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

@@ -182,7 +182,7 @@ impl Resolve<'_, '_> {
         let place = self.at(name);
         let found = |id: &str| self.context.keyrings.loader.find(keyring, id);
         if let Ok(fingerprint) = id.parse::<Fingerprint>() {
-            if found(id) == Found::None {
+            if found(&fingerprint.to_string()) == Found::None {
                 let what = format!("{name}: the key {fingerprint} is not in the keyring");
                 self.complaints.warn(&place, what, "nobody can sign with it until it is imported and we reload");
             }
