@@ -1,0 +1,72 @@
+//! The sample files of the original, as Debian installs them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use fwknop::config::Severity;
+
+use super::{access, server};
+
+/// `None`: they are there, but only root may read them, which we are not.
+fn sample(name: &str) -> Option<String> {
+    let path = Path::new("/etc/fwknop").join(name);
+    match std::fs::read(&path) {
+        Ok(bytes) => Some(String::from_utf8(bytes).expect("the samples are UTF-8")),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        Err(error) => panic!("{}: {error}\n     apt-get install fwknop-server", path.display()),
+    }
+}
+
+#[test]
+fn the_sample_fwknopd_conf_is_taken_without_a_word() {
+    let Some(text) = sample("fwknopd.conf") else { return };
+    let (_, said) = server("fwknopd.conf", &text).unwrap_or_else(|said| panic!("{said}"));
+    assert!(said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_sample_access_conf_lacks_only_keys() {
+    let Some(text) = sample("access.conf") else { return };
+    let said = access("access.conf", &text).expect_err("it has placeholders for keys");
+    let what: Vec<&str> = said.iter().map(|complaint| complaint.what.as_str()).collect();
+    assert_eq!(
+        what,
+        [
+            "KEY_BASE64: is still the placeholder of the sample file",
+            "HMAC_KEY_BASE64: is still the placeholder of the sample file"
+        ]
+    );
+}
+
+/// With all comment signs before settings removed, every name is known and every suggested value is understood.
+#[test]
+fn every_suggestion_of_the_sample_fwknopd_conf_is_known() {
+    let Some(text) = sample("fwknopd.conf") else { return };
+    let mut settings = 0;
+    let uncommented: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let Some(setting) = line.strip_prefix('#').map(str::trim_start).filter(|line| is_setting(line)) else {
+                return line.to_owned();
+            };
+            settings += 1;
+            setting.to_owned()
+        })
+        .collect();
+    assert!(settings > 70, "{settings} settings found: has the sample changed?");
+    let said = match server("fwknopd.conf", &uncommented.join("\n")) {
+        Ok((_, said)) => said,
+        Err(said) => said,
+    };
+    for complaint in said.iter().filter(|complaint| complaint.severity == Severity::Error) {
+        let about = &complaint.what;
+        let expected = about.ends_with("is not supported yet") || about.contains("is not set before this line");
+        assert!(expected, "{complaint}");
+    }
+}
+
+fn is_setting(line: &str) -> bool {
+    let name = line.split([' ', '\t']).next().unwrap_or_default();
+    let upper = name.len() > 3 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    upper && name != "NOTE" && line.ends_with(';')
+}
