@@ -7,9 +7,11 @@ pub mod journal;
 pub mod keyrings;
 mod new_keys;
 pub mod pidfile;
+pub mod reload;
 pub mod run;
 pub mod settings;
 pub mod signals;
+pub mod sources;
 mod start;
 pub mod state;
 

@@ -24,6 +24,8 @@ pub struct Daemon<'a> {
     pub packets_left: Option<u64>,
     /// `EXIT_AT_INTF_DOWN`: a source that fails ends the daemon, even when there are others.
     pub exit_when_down: bool,
+    /// Whether the end of the daemon closes what is open.
+    pub flush_at_exit: bool,
     /// Reads the files again; the old settings stay when it fails.
     pub reload: Box<dyn FnMut(&mut Daemon<'_>) + 'a>,
 }

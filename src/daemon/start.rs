@@ -9,15 +9,13 @@ use std::process::ExitCode;
 use super::args::Args;
 use super::journal::{Closed, Journal, Level, Sink};
 use super::pidfile::PidFile;
+use super::reload::{level_of, reload};
 use super::run::{Daemon, End};
 use super::settings::{self, Settings};
 use super::signals::Signals;
 use super::state::{self, State};
-use super::{control, detach, new_keys};
-use crate::capture::pcap::{DeviceOptions, PcapSource};
-use crate::capture::udp::UdpSource;
-use crate::capture::{self, Source};
-use crate::config::{CaptureFrom, CaptureSettings, Complaints, LoadOptions, ServerSettings, Severity, load_server};
+use super::{control, detach, new_keys, sources};
+use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
 use crate::gate::Gate;
 use crate::grant::GrantId;
@@ -130,14 +128,14 @@ fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCo
         false => Some(open_firewall(&server, &mut gate, &mut journal, now)?),
     };
     // From here on something may be open: it is cleaned up whatever happens.
-    let sources = match open_sources(&server.capture, &mut journal) {
+    let sources = match sources::open(&server.capture, &mut journal) {
         Ok(sources) => sources,
         Err(error) => {
             clean_up(firewall, &gate, &mut journal, server.flush_at_exit);
             return Err(error.into());
         }
     };
-    let mut capture = server.capture.clone();
+    let mut in_force = server.clone();
     let mut daemon = Daemon {
         sources,
         gate,
@@ -146,7 +144,8 @@ fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCo
         signals,
         packets_left: args.packet_limit,
         exit_when_down: server.capture.exit_when_down,
-        reload: Box::new(move |daemon| reload(daemon, &options, &mut capture)),
+        flush_at_exit: server.flush_at_exit,
+        reload: Box::new(move |daemon| reload(daemon, &options, &mut in_force)),
     };
     daemon.journal.note(Level::Info, "Starting fwknopd main event loop.");
     if in_background {
@@ -154,9 +153,9 @@ fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCo
         daemon.journal.detach();
     }
     let end = daemon.run();
-    let Daemon { firewall, gate, mut journal, .. } = daemon;
+    let Daemon { firewall, gate, mut journal, flush_at_exit, .. } = daemon;
     let code = tell_end(&end, &mut journal);
-    clean_up(firewall, &gate, &mut journal, server.flush_at_exit);
+    clean_up(firewall, &gate, &mut journal, flush_at_exit);
     journal.note(Level::Info, "Shutting Down fwknopd.");
     Ok(code)
 }
@@ -233,69 +232,6 @@ fn open_firewall(
     Ok(firewall)
 }
 
-fn open_sources(capture: &CaptureSettings, journal: &mut Journal) -> Result<Vec<Box<dyn Source>>, capture::Error> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    match &capture.from {
-        CaptureFrom::UdpServer { port } => {
-            sources.push(Box::new(UdpSource::bind(*port)?));
-            journal.note(Level::Info, format!("Kicking off UDP server to listen on port {port}."));
-            return Ok(sources);
-        }
-        CaptureFrom::Savefile(path) => {
-            sources.push(Box::new(PcapSource::savefile(path, &capture.filter)?));
-            journal.note(Level::Info, format!("Reading pcap file: {}", path.display()));
-        }
-        CaptureFrom::Devices(devices) => {
-            for device in devices {
-                sources.push(Box::new(PcapSource::open(&DeviceOptions {
-                    device: device.clone(),
-                    filter: capture.filter.clone(),
-                    snaplen: capture.snaplen,
-                    promiscuous: capture.promiscuous,
-                    any_direction: capture.any_direction,
-                })?));
-                journal.note(Level::Info, format!("Sniffing interface: {device}"));
-            }
-        }
-    }
-    journal.note(Level::Info, format!("PCAP filter is: '{}'", capture.filter));
-    Ok(sources)
-}
-
-/// The new files are read and checked first; with any mistake in them the old settings stay.
-fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, capture: &mut CaptureSettings) {
-    let settings = match settings::load(options, Timestamp::now()) {
-        Ok(settings) => settings,
-        Err(complaints) => {
-            for complaint in complaints.iter() {
-                daemon.journal.note(level_of(complaint.severity), complaint.to_string());
-            }
-            daemon.journal.note(Level::Error, "[*] The new configuration has mistakes: the old one stays in force.");
-            return;
-        }
-    };
-    if settings.server.capture != *capture {
-        match open_sources(&settings.server.capture, &mut daemon.journal) {
-            Ok(sources) => daemon.sources = sources,
-            Err(error) => {
-                daemon.journal.trouble(&error);
-                daemon
-                    .journal
-                    .note(Level::Error, "[*] Capture cannot be changed: the old configuration stays in force.");
-                return;
-            }
-        }
-        *capture = settings.server.capture;
-        daemon.exit_when_down = capture.exit_when_down;
-    }
-    for remark in settings.remarks.iter() {
-        daemon.journal.note(level_of(remark.severity), remark.to_string());
-    }
-    daemon.journal.set_verbose(settings.server.journal.verbose);
-    daemon.gate.reload(settings.server.gate, settings.access, settings.keyrings);
-    daemon.journal.note(Level::Info, "Re-starting fwknopd");
-}
-
 fn tell_end(end: &End, journal: &mut Journal) -> ExitCode {
     let (level, text, code) = match end {
         End::Signal(name) => (Level::Warning, format!("Got {name}. Exiting..."), ExitCode::SUCCESS),
@@ -315,14 +251,6 @@ fn clean_up(firewall: Option<Firewall>, gate: &Gate, journal: &mut Journal, flus
     match firewall.flush() {
         Ok(()) => gate.grants().for_each(|grant| journal.closed(grant, Closed::Exit)),
         Err(error) => journal.trouble(&error),
-    }
-}
-
-fn level_of(severity: Severity) -> Level {
-    match severity {
-        Severity::Error => Level::Error,
-        Severity::Warning => Level::Warning,
-        Severity::Note => Level::Info,
     }
 }
 

@@ -1,0 +1,68 @@
+//! HUP: the files are read and checked again; with any mistake in them the old settings stay.
+
+use super::journal::{Journal, Level};
+use super::run::Daemon;
+use super::settings::{self, Settings};
+use super::sources;
+use crate::config::{LoadOptions, ServerSettings, Severity};
+use crate::time::Timestamp;
+
+/// `server` is what is in force.
+pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut ServerSettings) {
+    let Settings { server: new, access, keyrings, remarks } = match settings::load(options, Timestamp::now()) {
+        Ok(settings) => settings,
+        Err(complaints) => {
+            for complaint in complaints.iter() {
+                daemon.journal.note(level_of(complaint.severity), complaint.to_string());
+            }
+            return keep(&mut daemon.journal, "The new configuration has mistakes");
+        }
+    };
+    if new.capture != server.capture {
+        match sources::open(&new.capture, &mut daemon.journal) {
+            Ok(sources) => daemon.sources = sources,
+            Err(error) => {
+                daemon.journal.trouble(&error);
+                return keep(&mut daemon.journal, "Capture cannot be changed");
+            }
+        }
+    }
+    for remark in remarks.iter() {
+        daemon.journal.note(level_of(remark.severity), remark.to_string());
+    }
+    for name in needs_restart(&new, server) {
+        let text = format!("{name} has changed in the configuration: that takes effect at the next start only");
+        daemon.journal.note(Level::Warning, text);
+    }
+    daemon.exit_when_down = new.capture.exit_when_down;
+    daemon.flush_at_exit = new.flush_at_exit;
+    daemon.journal.set_verbose(new.journal.verbose);
+    daemon.gate.reload(new.gate, access, keyrings);
+    // What needs a restart stays as it is, so that the next reload says so again.
+    server.capture = new.capture;
+    daemon.journal.note(Level::Info, "Re-starting fwknopd");
+}
+
+pub fn level_of(severity: Severity) -> Level {
+    match severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Note => Level::Info,
+    }
+}
+
+fn keep(journal: &mut Journal, why: &str) {
+    journal.note(Level::Error, format!("[*] {why}: the old configuration stays in force."));
+}
+
+/// What is used once, at start.
+fn needs_restart(new: &ServerSettings, old: &ServerSettings) -> Vec<&'static str> {
+    let changed = [
+        ("The firewall", new.firewall != old.firewall),
+        ("FWKNOP_RUN_DIR", new.run_dir != old.run_dir),
+        ("FWKNOP_PID_FILE", new.pid_file != old.pid_file),
+        ("SYSLOG_IDENTITY", new.journal.identity != old.journal.identity),
+        ("SYSLOG_FACILITY", new.journal.facility != old.journal.facility),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+}
