@@ -420,7 +420,7 @@ fn at_once() {
 #[test]
 fn only_what_comes_in_is_seen_unless_told_otherwise() {
     on_the_server("only_what_comes_in_is_seen_unless_told_otherwise", false, directions, |world| {
-        world.send(b"from outside")
+        world.v4().send(b"from outside")
     });
 }
 

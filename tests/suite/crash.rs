@@ -1,1 +1,81 @@
-//! To be written.
+//! `kill -9` with open grants: the kernel closes them on time, the next daemon knows them, and no packet works twice.
+
+use std::time::Duration;
+
+use crate::support::scene::{OTHER_PORT, PORT, Scene};
+
+#[test]
+fn grants_of_a_killed_daemon_end_on_time() {
+    let scene = Scene::new(4);
+    let before = scene.ruleset();
+    let daemon = scene.daemon();
+    let knocked = scene.opens(PORT, &daemon);
+    daemon.kill9();
+    assert!(scene.road().connects(PORT), "the grant outlives the daemon");
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(4));
+    assert!(!scene.ruleset().contains("10.71.0.2"), "an address stays behind:\n{}", scene.ruleset());
+
+    // The next daemon cleans up what is left, and leaves nothing itself.
+    scene.daemon().stop();
+    assert_eq!(scene.ruleset(), before);
+}
+
+#[test]
+fn the_next_daemon_adopts_what_is_open() {
+    let scene = Scene::new(6);
+    let daemon = scene.daemon();
+    let knocked = scene.opens(PORT, &daemon);
+    daemon.kill9();
+
+    let daemon = scene.daemon();
+    daemon.logs.expect(&["adopt", "tcp/2201"]);
+    assert!(scene.road().connects(PORT), "adopted, not dropped");
+    daemon.logs.expect(&["close", "tcp/2201", "reason=expired"]);
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(6));
+    // The count goes on: no number stands for two grants.
+    scene.opens(PORT, &daemon);
+    daemon.logs.expect(&["open", "grant=2", "tcp/2201"]);
+}
+
+#[test]
+fn a_packet_from_before_the_crash_is_refused() {
+    let scene = Scene::new(2);
+    scene.world.record(62201);
+    let daemon = scene.daemon();
+    let knocked = scene.opens(PORT, &daemon);
+    // Killed right after the grant: what was remembered must be on disk already.
+    daemon.kill9();
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(2));
+
+    let daemon = scene.daemon();
+    let packets = scene.world.recorded();
+    assert_eq!(packets.len(), 1);
+    scene.road().send(&packets[0]);
+    daemon.logs.expect(&["refuse", "reason=replay"]);
+    assert!(!scene.road().connects(PORT));
+    // The store is not merely refusing everything.
+    scene.opens(PORT, &daemon);
+}
+
+#[test]
+fn killed_at_any_moment_it_starts_again() {
+    let scene = Scene::new(2);
+    scene.world.record(62201);
+    for round in 0..6 {
+        let daemon = scene.daemon();
+        scene.knock(PORT);
+        std::thread::sleep(Duration::from_millis(round));
+        daemon.kill9();
+    }
+    let daemon = scene.daemon();
+    for packet in scene.world.recorded() {
+        let mark = daemon.logs.mark();
+        scene.road().send(&packet);
+        // One that the kill overtook may still be good; never twice.
+        daemon.logs.expect_after(mark, &["src=10.71.0.2"]);
+        let mark = daemon.logs.mark();
+        scene.road().send(&packet);
+        daemon.logs.expect_after(mark, &["refuse", "reason=replay"]);
+    }
+    assert!(!scene.road().connects(OTHER_PORT), "nothing else is open");
+}

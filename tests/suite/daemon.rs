@@ -1,1 +1,284 @@
-//! To be written.
+//! The life of the daemon: starting, ready, signals, the pid file, other sources of packets, and being idle.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::support::netns::CLIENT;
+use crate::support::peers::{Daemon, Maker, READY};
+use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
+use crate::support::{PATIENCE, within};
+
+#[test]
+fn the_parent_reports_success_only_when_the_daemon_is_ready() {
+    let scene = Scene::new(2);
+    let (output, said) = scene.control(&[]);
+    assert!(output.status.success(), "{said}");
+    // No waiting: ready is ready.
+    let daemon = Detached::of(&scene);
+    let knocked = scene.knock(PORT);
+    assert!(scene.road().opens(PORT), "the knock right after the start was not heard");
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(2));
+    assert!(!daemon.gone());
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_so_and_fails() {
+    let scene = Scene::new(2);
+    let settings = scene.settings;
+    let scene = Scene { settings: settings.interface(Some("nowhere0")), ..scene };
+    for mode in [&["-f"][..], &[]] {
+        let (output, said) = scene.control(mode);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("nowhere0"), "{said}");
+        assert!(!scene.settings.pid_file().exists(), "the pid file stays behind");
+    }
+}
+
+#[test]
+fn without_a_default_drop_chain_it_says_what_to_do() {
+    let scene = Scene::new(2);
+    scene.world.server.run("nft", &["flush", "ruleset"]);
+    let (output, said) = scene.control(&["-f"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("chain"), "{said}");
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_control_options_find_the_first() {
+    let scene = Scene::new(2);
+    let pid_file = scene.settings.pid_file();
+
+    let (output, said) = scene.control(&["-S"]);
+    assert_eq!((output.status.code(), said.trim()), (Some(1), "No running fwknopd detected."));
+    let (output, said) = scene.control(&["-K"]);
+    assert_eq!((output.status.code(), said.trim()), (Some(1), "No running fwknopd detected."));
+    assert!(!pid_file.exists(), "asking leaves no pid file behind");
+
+    let (output, said) = scene.control(&[]);
+    assert!(output.status.success(), "{said}");
+    let daemon = Detached::of(&scene);
+    let pid = daemon.0.as_raw_nonzero();
+    for mode in [&["-f"][..], &[]] {
+        let (output, said) = scene.control(mode);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("An instance of fwknopd is already running: (PID={pid}).")), "{said}");
+    }
+    let (output, said) = scene.control(&["-S"]);
+    assert_eq!((output.status.code(), said.trim()), (Some(0), &*format!("Detected fwknopd is running (pid={pid}).")));
+
+    scene.settings.rewrite("", &access(OTHER_PORT, 2));
+    let (output, said) = scene.control(&["-R"]);
+    let sent = format!("Sent restart signal to fwknopd (pid={pid})");
+    assert_eq!((output.status.code(), said.trim()), (Some(0), &*sent));
+    let heard = || {
+        scene.knock(OTHER_PORT);
+        scene.road().connects(OTHER_PORT)
+    };
+    assert!(within(PATIENCE, heard), "the new file was not read");
+
+    let (output, said) = scene.control(&["-K"]);
+    let killed = format!("Killed fwknopd (pid={pid}) via SIGTERM");
+    assert_eq!((output.status.code(), said.trim()), (Some(0), &*killed));
+    assert!(daemon.gone());
+    assert!(!pid_file.exists(), "the pid file goes with the daemon");
+}
+
+#[test]
+fn a_stale_pid_file_stops_nobody_and_nobody_is_signalled() {
+    let scene = Scene::new(2);
+    scene.daemon().kill9();
+    // The number of a process that has nothing to do with it: the one that runs this test.
+    fs::write(scene.settings.pid_file(), format!("{}\n", std::process::id())).unwrap();
+    for option in ["-K", "-R", "-S"] {
+        let (output, said) = scene.control(&[option]);
+        assert_eq!(output.status.code(), Some(1), "{option}: {said}");
+    }
+    scene.daemon().stop();
+}
+
+#[test]
+fn term_and_int_end_it_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let scene = Scene::new(30);
+        let before = scene.ruleset();
+        let mut daemon = scene.daemon();
+        scene.opens(PORT, &daemon);
+        daemon.signal(signal);
+        assert_eq!(daemon.ended().code(), Some(0));
+        daemon.logs.expect(&["Shutting Down fwknopd."]);
+        assert_eq!(scene.ruleset(), before, "what was there before, and nothing else");
+        assert!(!scene.road().connects(PORT));
+        assert!(!scene.settings.pid_file().exists());
+    }
+}
+
+#[test]
+fn usr_signals_are_ignored() {
+    let scene = Scene::new(2);
+    let mut daemon = scene.daemon();
+    daemon.signal(Signal::USR1);
+    daemon.signal(Signal::USR2);
+    scene.opens(PORT, &daemon);
+    assert!(daemon.lives());
+}
+
+#[test]
+fn hup_takes_the_new_files_and_keeps_what_is_open() {
+    let scene = Scene::new(6);
+    scene.world.record(62201);
+    let daemon = scene.daemon();
+    let knocked = scene.opens(PORT, &daemon);
+
+    scene.settings.rewrite("", &access(OTHER_PORT, 3));
+    let mark = daemon.logs.mark();
+    daemon.signal(Signal::HUP);
+    daemon.logs.expect_after(mark, &["Got SIGHUP. Re-reading configs."]);
+    scene.opens(OTHER_PORT, &daemon);
+    assert!(scene.road().connects(PORT), "a grant survives the reload");
+    // What was seen before the reload is still known.
+    scene.road().send(&scene.world.recorded()[0]);
+    daemon.logs.expect_after(mark, &["refuse", "reason=replay"]);
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(6));
+    let mark = daemon.logs.mark();
+    scene.knock(PORT);
+    daemon.logs.expect_after(mark, &["refuse"]);
+    assert!(!scene.road().connects(PORT), "the old stanza is gone");
+}
+
+#[test]
+fn hup_with_a_broken_file_keeps_the_old_settings() {
+    let scene = Scene::new(3);
+    let mut daemon = scene.daemon();
+    scene.settings.rewrite("", "SOURCE ANY\nKEY abc\nOPEN_PROTS tcp/22\n");
+    let mark = daemon.logs.mark();
+    daemon.signal(Signal::HUP);
+    daemon.logs.expect_after(mark, &["access.conf:3:", "OPEN_PROTS"]);
+    assert!(daemon.lives());
+    scene.opens(PORT, &daemon);
+}
+
+#[test]
+fn a_savefile_is_read_to_its_end() {
+    let scene = Scene::new(20);
+    let packets: Vec<Vec<u8>> = {
+        scene.world.record(62201);
+        scene.knock(PORT);
+        assert!(within(PATIENCE, || scene.world.recorded().len() == 1));
+        scene.world.recorded()
+    };
+    let file = scene.settings.path("knock.pcap");
+    fs::write(&file, savefile(&packets)).unwrap();
+    let mut daemon = Daemon::launch(
+        &scene.world,
+        Maker::Ours,
+        &scene.settings,
+        &["--pcap-file", file.to_str().expect("a plain path")],
+    );
+    assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.logs.text());
+    daemon.logs.expect(&["open ", "ports=tcp/2201", "src=10.71.0.2"]);
+}
+
+#[test]
+fn the_udp_server_needs_no_capture() {
+    let scene = Scene::new(2);
+    scene.world.server.run("nft", &["add", "rule", "inet", "filter", "input", "udp", "dport", "62201", "accept"]);
+    let daemon = Daemon::launch(&scene.world, Maker::Ours, &scene.settings, &["-U"]);
+    daemon.logs.expect(&[READY]);
+    let knocked = scene.opens(PORT, &daemon);
+    // The original ends here (`spec/server.md` 3.1).
+    daemon.signal(Signal::HUP);
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(2));
+    scene.opens(PORT, &daemon);
+    daemon.stop();
+}
+
+#[test]
+fn it_listens_on_several_interfaces_and_on_all() {
+    for interfaces in ["lo,srv0", "any"] {
+        let scene = Scene::new(2);
+        let settings = scene.settings;
+        let scene = Scene { settings: settings.interface(Some(interfaces)), ..scene };
+        let daemon = scene.daemon();
+        scene.opens(PORT, &daemon);
+        assert_eq!(daemon.logs.count(&["open ", "grant="]), 1, "{interfaces}: {}", daemon.logs.text());
+    }
+}
+
+#[test]
+fn fw_list_shows_and_fw_flush_removes_what_is_open() {
+    let scene = Scene::new(20);
+    let before = scene.ruleset();
+    let daemon = scene.daemon();
+    scene.opens(PORT, &daemon);
+    let (output, said) = scene.control(&["--fw-list"]);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(CLIENT) && said.contains("2201"), "{said}");
+
+    let (output, said) = scene.control(&["--fw-flush"]);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(scene.ruleset(), before);
+    assert!(!scene.road().connects(PORT));
+    // The running daemon builds again what it needs.
+    scene.opens(PORT, &daemon);
+}
+
+#[test]
+fn an_idle_daemon_sleeps() {
+    let scene = Scene::new(1);
+    let daemon = scene.daemon();
+    let knocked = scene.opens(PORT, &daemon);
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(1));
+    daemon.logs.expect(&["close", "reason=expired"]);
+    let before = daemon.status("voluntary_ctxt_switches");
+    std::thread::sleep(Duration::from_secs(4));
+    let woken = daemon.status("voluntary_ctxt_switches") - before;
+    assert!(woken <= 2, "woken {woken} times in four idle seconds");
+}
+
+/// A daemon in the background, known by its pid file. Killed on drop.
+struct Detached(Pid);
+
+impl Detached {
+    fn of(scene: &Scene) -> Self {
+        let text = fs::read_to_string(scene.settings.pid_file()).expect("a pid file");
+        Self(text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid"))
+    }
+
+    fn gone(&self) -> bool {
+        // Nobody may be there to reap it: a zombie is gone as well.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero())).unwrap_or_default();
+        test_kill_process(self.0).is_err() || stat.contains(") Z ")
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if !self.gone() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
+    }
+}
+
+/// A capture file with these payloads, each sent from the client to the server's SPA port.
+fn savefile(payloads: &[Vec<u8>]) -> Vec<u8> {
+    const ETHERNET: u32 = 1;
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, ETHERNET] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for payload in payloads {
+        let frame = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 71, 0, 2], [10, 71, 0, 1], 64)
+            .udp(40000, 62201);
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes, payload).unwrap();
+        let length = u32::try_from(bytes.len()).unwrap();
+        for word in [0, 0, length, length] {
+            file.extend(u32::to_le_bytes(word));
+        }
+        file.extend(bytes);
+    }
+    file
+}

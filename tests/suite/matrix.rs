@@ -3,19 +3,84 @@
 use std::time::{Duration, Instant};
 
 use crate::support::gpg::{Home, Key, keys};
-use crate::support::netns::{CLIENT, World};
+use crate::support::netns::{CLIENT, Road, World};
 use crate::support::peers::{Client, Daemon, Maker, Settings};
 use crate::support::within;
 
 #[test]
-fn original_client_and_original_daemon_rijndael() {
-    prove(Maker::Original, Maker::Original, rijndael());
+fn ours_to_ours_rijndael() {
+    prove(OURS_TO_OURS, rijndael());
 }
 
 #[test]
-fn original_client_and_original_daemon_openpgp() {
-    prove(Maker::Original, Maker::Original, openpgp(&OpenPgpKeys::rsa()));
+fn ours_to_ours_openpgp_rsa() {
+    prove(OURS_TO_OURS, openpgp(&OpenPgpKeys::rsa()));
 }
+
+#[test]
+fn ours_to_ours_openpgp_curve() {
+    prove(OURS_TO_OURS, openpgp(&OpenPgpKeys::curve()));
+}
+
+#[test]
+fn ours_to_ours_over_ipv6() {
+    let both = Schemes::both(rijndael(), openpgp(&OpenPgpKeys::curve()));
+    prove(Pair { road: World::v6, ..OURS_TO_OURS }, both);
+}
+
+#[test]
+fn ours_to_original_rijndael() {
+    prove(OURS_TO_ORIGINAL, rijndael());
+}
+
+#[test]
+fn ours_to_original_openpgp_rsa() {
+    prove(OURS_TO_ORIGINAL, openpgp(&OpenPgpKeys::rsa()));
+}
+
+#[test]
+fn ours_to_original_openpgp_curve() {
+    prove(OURS_TO_ORIGINAL, openpgp(&OpenPgpKeys::curve()));
+}
+
+#[test]
+fn original_to_ours_rijndael() {
+    prove(ORIGINAL_TO_OURS, rijndael());
+}
+
+#[test]
+fn original_to_ours_openpgp_rsa() {
+    prove(ORIGINAL_TO_OURS, openpgp(&OpenPgpKeys::rsa()));
+}
+
+#[test]
+fn original_to_ours_openpgp_curve() {
+    prove(ORIGINAL_TO_OURS, openpgp(&OpenPgpKeys::curve()));
+}
+
+/// That the tests are right: the original must pass them.
+#[test]
+fn original_to_original_rijndael() {
+    prove(ORIGINAL_TO_ORIGINAL, rijndael());
+}
+
+#[test]
+fn original_to_original_openpgp_rsa() {
+    prove(ORIGINAL_TO_ORIGINAL, openpgp(&OpenPgpKeys::rsa()));
+}
+
+/// Who knocks at whose door, over which network.
+#[derive(Clone, Copy)]
+struct Pair {
+    client: Maker,
+    daemon: Maker,
+    road: fn(&World) -> Road,
+}
+
+const OURS_TO_OURS: Pair = Pair { client: Maker::Ours, daemon: Maker::Ours, road: World::v4 };
+const OURS_TO_ORIGINAL: Pair = Pair { client: Maker::Ours, daemon: Maker::Original, road: World::v4 };
+const ORIGINAL_TO_OURS: Pair = Pair { client: Maker::Original, daemon: Maker::Ours, road: World::v4 };
+const ORIGINAL_TO_ORIGINAL: Pair = Pair { client: Maker::Original, daemon: Maker::Original, road: World::v4 };
 
 /// One way to knock: its own stanza on both sides and its own port, so that all can share a daemon.
 struct Scheme {
@@ -75,128 +140,145 @@ impl OpenPgpKeys {
             client_locked: Some(&keys.client_rsa_locked),
         }
     }
+
+    fn curve() -> Self {
+        let keys = keys();
+        Self {
+            server: &keys.server_cv25519,
+            server_locked: None,
+            client: &keys.client_ed25519,
+            client_locked: Some(&keys.client_ed25519_locked),
+        }
+    }
 }
 
 fn openpgp(keys: &OpenPgpKeys) -> Schemes {
     let client = Home::of(&[keys.client], &[keys.server]);
     let server = Home::of(&[keys.server], &[keys.client]);
-    let scheme = |name, port, server: &Home, client: &Home, to: &Key, by: &Key| {
-        let decrypt = to.passphrase.map_or("GPG_ALLOW_NO_PW Y".to_owned(), |word| format!("GPG_DECRYPT_PW {word}"));
-        let sign = by.passphrase.map_or("GPG_NO_SIGNING_PW Y".to_owned(), |word| {
-            use base64::Engine;
-            format!("GPG_SIGNING_PW_BASE64 {}", base64::engine::general_purpose::STANDARD.encode(word))
-        });
-        Scheme {
-            name,
-            port,
-            access: format!(
-                "GPG_HOME_DIR {}\nGPG_DECRYPT_ID {}\n{decrypt}\nGPG_FINGERPRINT_ID {}\nFW_ACCESS_TIMEOUT {LIFETIME}\n",
-                server.path().display(),
-                to.fingerprint,
-                by.fingerprint,
-            ),
-            rc: format!(
-                "USE_GPG Y\nGPG_HOMEDIR {}\nGPG_RECIPIENT {}\nGPG_SIGNER {}\n{sign}\n",
-                client.path().display(),
-                to.fingerprint,
-                by.fingerprint,
-            ),
-            knock: &[],
-            lifetime: Duration::from_secs(LIFETIME),
-        }
-    };
-    let with_hmac = |scheme: Scheme| {
-        let lines = format!("HMAC_KEY tag-of-{}\n", scheme.port);
-        Scheme { access: format!("{}{lines}", scheme.access), rc: format!("{}{lines}", scheme.rc), ..scheme }
-    };
     let mut schemes = vec![
-        with_hmac(scheme("signed, hmac", 2212, &server, &client, keys.server, keys.client)),
-        scheme("signed", 2211, &server, &client, keys.server, keys.client),
+        signed("signed, hmac", 2212, (&client, keys.client), (&server, keys.server)).with_hmac(),
+        signed("signed", 2211, (&client, keys.client), (&server, keys.server)),
     ];
     let mut homes = vec![client, server];
-    if let (Some(server_key), Some(client_key)) = (keys.server_locked, keys.client_locked) {
-        let client = Home::of(&[keys.client, client_key], &[server_key]);
-        let server = Home::of(&[keys.server, server_key], &[client_key]);
-        let locked = scheme("signed, both keys with a passphrase", 2213, &server, &client, server_key, client_key);
-        schemes.push(with_hmac(locked));
+    if let Some(key) = keys.client_locked {
+        let server_key = keys.server_locked.unwrap_or(keys.server);
+        let client = Home::of(&[keys.client, key], &[server_key]);
+        let own: Vec<&Key> = [keys.server].into_iter().chain(keys.server_locked).collect();
+        let server = Home::of(&own, &[key]);
+        schemes.push(signed("keys with passphrases", 2213, (&client, key), (&server, server_key)).with_hmac());
         homes.extend([client, server]);
     }
     Schemes { schemes, homes }
 }
 
+/// From a client's home and key to a server's.
+fn signed(name: &'static str, port: u16, (client, by): (&Home, &Key), (server, to): (&Home, &Key)) -> Scheme {
+    let decrypt = to.passphrase.map_or("GPG_ALLOW_NO_PW Y".to_owned(), |word| format!("GPG_DECRYPT_PW {word}"));
+    let sign = by.passphrase.map_or("GPG_NO_SIGNING_PW Y".to_owned(), |word| {
+        use base64::Engine;
+        format!("GPG_SIGNING_PW_BASE64 {}", base64::engine::general_purpose::STANDARD.encode(word))
+    });
+    let (client, server) = (client.path().display(), server.path().display());
+    let (to, by) = (&to.fingerprint, &by.fingerprint);
+    Scheme {
+        name,
+        port,
+        access: format!(
+            "GPG_HOME_DIR {server}\nGPG_DECRYPT_ID {to}\n{decrypt}\nGPG_FINGERPRINT_ID {by}\n\
+             FW_ACCESS_TIMEOUT {LIFETIME}\n"
+        ),
+        rc: format!("USE_GPG Y\nGPG_HOMEDIR {client}\nGPG_RECIPIENT {to}\nGPG_SIGNER {by}\n{sign}\n"),
+        knock: &[],
+        lifetime: Duration::from_secs(LIFETIME),
+    }
+}
+
 struct Schemes {
     schemes: Vec<Scheme>,
     /// Kept until the end of the test.
-    #[expect(dead_code, reason = "held for its drop")]
     homes: Vec<Home>,
 }
 
+impl Schemes {
+    fn both(mut one: Self, other: Self) -> Self {
+        one.schemes.extend(other.schemes);
+        one.homes.extend(other.homes);
+        one
+    }
+}
+
 /// Before, after the knock, after its time, after a replay: for each scheme.
-fn prove(client_maker: Maker, daemon_maker: Maker, schemes: Schemes) {
+fn prove(pair: Pair, schemes: Schemes) {
     let schemes = &schemes.schemes;
     let ports: Vec<u16> = schemes.iter().map(|scheme| scheme.port).collect();
     let world = World::new();
+    let road = (pair.road)(&world);
     world.serve(&ports);
-    assert_eq!(world.scan(&ports), ports, "the services are there");
-    match daemon_maker {
+    assert_eq!(road.scan(&ports), ports, "the services are there");
+    match pair.daemon {
         Maker::Ours => world.drop_by_nftables(),
         Maker::Original => world.drop_by_iptables(),
     }
-    assert_eq!(world.scan(&ports), [0; 0], "before: everything is dropped");
+    assert_eq!(road.scan(&ports), [0; 0], "before: everything is dropped");
 
     let access: String = schemes.iter().map(Scheme::stanza).collect();
     let settings = Settings::new(&world, "", &access);
-    let daemon = Daemon::start(&world, daemon_maker, &settings);
-    let client = Client::new(&schemes.iter().map(|scheme| scheme.section(&world)).collect::<String>());
+    let daemon = Daemon::start(&world, pair.daemon, &settings);
+    let client = Client::new(&schemes.iter().map(|scheme| scheme.section(&road)).collect::<String>());
     world.record(62201);
     let mut knocks = Vec::new();
     for scheme in schemes {
         let name = scheme.name;
-        client.knock(&world.client, client_maker, &[&["-n", &scheme.port.to_string()], scheme.knock].concat());
+        client.knock(&world.client, pair.client, &[&["-n", &scheme.port.to_string()], scheme.knock].concat());
         let knocked = Instant::now();
-        assert!(world.opens(scheme.port), "{name}: the port stays closed; the daemon said:\n{}", daemon.logs.text());
-        let neighbour = world.neighbour_reaches(&[scheme.port]);
-        assert!(neighbour.is_empty(), "{name}: the neighbour got in as well");
+        assert!(road.opens(scheme.port), "{name}: the port stays closed; the daemon said:\n{}", daemon.logs.text());
+        assert_eq!(road.neighbour_scan(&[scheme.port]), [0; 0], "{name}: the neighbour got in as well");
         assert!(within(Duration::from_secs(5), || world.recorded().len() > knocks.len()), "{name}: not recorded");
         knocks.push(knocked);
     }
 
     for (scheme, knocked) in schemes.iter().zip(&knocks).rev() {
-        let early = !world.connects(scheme.port) && knocked.elapsed() + ROUNDING < scheme.lifetime;
+        let early = !road.connects(scheme.port) && knocked.elapsed() + ROUNDING < scheme.lifetime;
         assert!(!early, "{}: closed {:?} after the knock", scheme.name, knocked.elapsed());
     }
     for (scheme, knocked) in schemes.iter().zip(knocks) {
-        let name = scheme.name;
         let latest = scheme.lifetime + Duration::from_secs(5);
-        assert!(world.closes(scheme.port, latest.saturating_sub(knocked.elapsed())), "{name}: does not close");
+        let closes = road.closes(scheme.port, latest.saturating_sub(knocked.elapsed()));
+        assert!(closes, "{}: does not close", scheme.name);
     }
-    assert_eq!(world.scan(&ports), [0; 0], "after their time: everything is closed");
+    assert_eq!(road.scan(&ports), [0; 0], "after their time: everything is closed");
 
-    for (scheme, payload) in schemes.iter().zip(world.recorded()) {
-        let name = scheme.name;
+    let packets = world.recorded();
+    assert_eq!(packets.len(), schemes.len(), "one packet per knock");
+    for (scheme, payload) in schemes.iter().zip(packets) {
         let mark = daemon.logs.mark();
-        world.send(&payload);
-        daemon.logs.expect_after(mark, &daemon_maker.replay_line());
-        assert!(!world.connects(scheme.port), "{name}: a replay opens the port");
+        road.send(&payload);
+        daemon.logs.expect_after(mark, &pair.daemon.replay_line());
+        assert!(!road.connects(scheme.port), "{}: a replay opens the port", scheme.name);
     }
     daemon.stop();
 }
 
 impl Scheme {
+    fn with_hmac(self) -> Self {
+        let lines = format!("HMAC_KEY tag-of-{}\n", self.port);
+        Self { access: format!("{}{lines}", self.access), rc: format!("{}{lines}", self.rc), ..self }
+    }
+
     fn stanza(&self) -> String {
         format!("SOURCE ANY\nOPEN_PORTS tcp/{}\nREQUIRE_SOURCE_ADDRESS Y\n{}\n", self.port, self.access)
     }
 
-    fn section(&self, world: &World) -> String {
-        let (port, server) = (self.port, world.server.v4);
-        format!("[{port}]\nSPA_SERVER {server}\nACCESS tcp/{port}\nALLOW_IP {CLIENT}\n{}\n", self.rc)
+    fn section(&self, road: &Road) -> String {
+        let (port, rc) = (self.port, &self.rc);
+        format!("[{port}]\nSPA_SERVER {}\nACCESS tcp/{port}\nALLOW_IP {}\n{rc}\n", road.server, road.client)
     }
 }
 
 impl Maker {
     fn replay_line(self) -> [&'static str; 2] {
         match self {
-            Maker::Ours => ["refuse", "reason=replay"],
+            Maker::Ours => ["refuse ", "reason=replay"],
             Maker::Original => ["Replay detected from source IP", CLIENT],
         }
     }

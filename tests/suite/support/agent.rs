@@ -118,9 +118,8 @@ impl Helper {
             ["hello"] => Ok(String::new()),
             ["listen", port] => listen(port.parse()?),
             ["scan", from, to, millis, ref ports @ ..] => {
-                let from = if from == "-" { None } else { Some(from.parse()?) };
                 let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
-                let open = scan(from, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
+                let open = scan(from.parse()?, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
                 Ok(open.iter().map(u16::to_string).collect::<Vec<_>>().join(" "))
             }
             ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
@@ -158,15 +157,13 @@ fn listen(port: u16) -> Result<String, Failure> {
 }
 
 /// Which ports greet within `limit`; all are tried at once.
-fn scan(from: Option<IpAddr>, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<u16>, Failure> {
+fn scan(from: IpAddr, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<u16>, Failure> {
     let end = Instant::now() + limit;
     let mut waiting = Vec::new();
     for &port in ports {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
-        if let Some(from) = from {
-            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
-        }
+        rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
         match rustix::net::connect(&socket, &SocketAddr::new(to, port)) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => waiting.push((port, socket)),
             Err(rustix::io::Errno::CONNREFUSED) => {}

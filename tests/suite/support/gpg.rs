@@ -111,6 +111,7 @@ pub struct Keys {
     pub client_rsa: Key,
     pub client_rsa_locked: Key,
     pub client_ed25519: Key,
+    pub client_ed25519_locked: Key,
     /// In nobody's list.
     pub stranger: Key,
 }
@@ -129,6 +130,7 @@ pub fn keys() -> &'static Keys {
             client_rsa: home.generate("client-rsa", RSA, None),
             client_rsa_locked: home.generate("client-rsa-locked", RSA, Some("client pass phrase")),
             client_ed25519: home.generate("client-ed25519", CURVE, None),
+            client_ed25519_locked: home.generate("client-ed25519-locked", CURVE, Some("curve pass phrase")),
             stranger: home.generate("stranger", CURVE, None),
         }
     })

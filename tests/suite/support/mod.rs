@@ -1,12 +1,11 @@
 //! What the behaviour tests stand on: two hosts made of network namespaces, the programs of both makers, GnuPG homes.
 
-#![expect(dead_code, reason = "the tests of our own programs come with the programs")]
-
 pub mod agent;
 pub mod gpg;
 pub mod logs;
 pub mod netns;
 pub mod peers;
+pub mod scene;
 pub mod scratch;
 
 use std::time::{Duration, Instant};

@@ -18,8 +18,6 @@ pub struct World {
 
 /// One end. Ends its helper process, and with it the namespace, on drop.
 pub struct Host {
-    pub v4: IpAddr,
-    pub v6: IpAddr,
     pub device: &'static str,
     agent: Mutex<Agent>,
     pid: u32,
@@ -29,16 +27,16 @@ pub struct Host {
 impl World {
     pub fn new() -> Self {
         let own_users = !rustix::process::geteuid().is_root();
-        let server = Host::new(holder(own_users), own_users, "10.71.0.1", "fd71::1", "srv0");
+        let server = Host::new(holder(own_users), own_users, "srv0");
         let mut enter = server.command("unshare");
         enter.arg("-n");
-        let client = Host::new(enter, own_users, CLIENT, "fd71::2", "cli0");
+        let client = Host::new(enter, own_users, "cli0");
         server.run(
             "ip",
             &["link", "add", "srv0", "type", "veth", "peer", "name", "cli0", "netns", &client.pid.to_string()],
         );
-        server.configure(&[]);
-        client.configure(&[NEIGHBOUR]);
+        server.configure(&[SERVER, SERVER_V6]);
+        client.configure(&[CLIENT, NEIGHBOUR, CLIENT_V6, NEIGHBOUR_V6]);
         Self { server, client }
     }
 
@@ -65,29 +63,12 @@ impl World {
         }
     }
 
-    /// Whether the client reaches the service on this port now.
-    pub fn connects(&self, port: u16) -> bool {
-        !self.scan(&[port]).is_empty()
+    pub fn v4(&self) -> Road<'_> {
+        Road { world: self, client: address(CLIENT), neighbour: address(NEIGHBOUR), server: address(SERVER) }
     }
 
-    /// Which of these ports the client reaches.
-    pub fn scan(&self, ports: &[u16]) -> Vec<u16> {
-        self.client.reaches(None, self.server.v4, ports)
-    }
-
-    /// The same for a neighbour on the client's host, whom nobody lets in.
-    pub fn neighbour_reaches(&self, ports: &[u16]) -> Vec<u16> {
-        self.client.reaches(Some(address(NEIGHBOUR)), self.server.v4, ports)
-    }
-
-    /// Knocks are handled in their own time: waits for the port to open.
-    pub fn opens(&self, port: u16) -> bool {
-        within(super::PATIENCE, || self.connects(port))
-    }
-
-    /// Waits for the port to close, `limit` at most.
-    pub fn closes(&self, port: u16, limit: Duration) -> bool {
-        within(limit, || !self.connects(port))
+    pub fn v6(&self) -> Road<'_> {
+        Road { world: self, client: address(CLIENT_V6), neighbour: address(NEIGHBOUR_V6), server: address(SERVER_V6) }
     }
 
     /// Begins to record what reaches the server for this UDP port.
@@ -100,18 +81,53 @@ impl World {
         let answer = self.server.ask("captured");
         answer.split_whitespace().map(|hex| from_hex(hex).expect("written by us")).collect()
     }
+}
 
-    /// Sends a payload as it is, from the client's first address.
+/// The way from the client to the server, over IPv4 or IPv6.
+pub struct Road<'a> {
+    world: &'a World,
+    pub client: IpAddr,
+    /// A second address of the client's host, whom nobody lets in.
+    pub neighbour: IpAddr,
+    pub server: IpAddr,
+}
+
+impl Road<'_> {
+    /// Whether the client reaches the service on this port now.
+    pub fn connects(&self, port: u16) -> bool {
+        !self.scan(&[port]).is_empty()
+    }
+
+    /// Which of these ports the client reaches.
+    pub fn scan(&self, ports: &[u16]) -> Vec<u16> {
+        self.world.client.reaches(self.client, self.server, ports)
+    }
+
+    pub fn neighbour_scan(&self, ports: &[u16]) -> Vec<u16> {
+        self.world.client.reaches(self.neighbour, self.server, ports)
+    }
+
+    /// Knocks are handled in their own time: waits for the port to open.
+    pub fn opens(&self, port: u16) -> bool {
+        within(super::PATIENCE, || self.connects(port))
+    }
+
+    /// Waits for the port to close, `limit` at most.
+    pub fn closes(&self, port: u16, limit: Duration) -> bool {
+        within(limit, || !self.connects(port))
+    }
+
+    /// Sends a payload as it is, from the client.
     pub fn send(&self, payload: &[u8]) {
-        self.client.send(self.client.v4, (self.server.v4, SPA_PORT), payload);
+        self.world.client.send(self.client, (self.server, SPA_PORT), payload);
     }
 }
 
 impl Host {
-    fn new(enter: Command, own_users: bool, v4: &str, v6: &str, device: &'static str) -> Self {
+    fn new(enter: Command, own_users: bool, device: &'static str) -> Self {
         let agent = Agent::start(enter);
         let pid = agent.pid();
-        Self { v4: address(v4), v6: address(v6), device, agent: Mutex::new(agent), pid, own_users }
+        Self { device, agent: Mutex::new(agent), pid, own_users }
     }
 
     /// A program inside this host's namespace. Killed by the kernel when the test's thread dies.
@@ -154,9 +170,8 @@ impl Host {
         assert!(status.success(), "{program} {args:?}: {status}; is the package {} installed?", package_of(program));
     }
 
-    /// Which of `ports` at `to` this host reaches, from its address `from` or any.
-    pub fn reaches(&self, from: Option<IpAddr>, to: IpAddr, ports: &[u16]) -> Vec<u16> {
-        let from = from.map_or("-".to_owned(), |from| from.to_string());
+    /// Which of `ports` at `to` this host reaches from its address `from`.
+    pub fn reaches(&self, from: IpAddr, to: IpAddr, ports: &[u16]) -> Vec<u16> {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         let answer = self.ask(&format!("scan {from} {to} {CONNECT_MILLIS} {}", ports.join(" ")));
         answer.split_whitespace().map(|port| port.parse().expect("written by us")).collect()
@@ -168,12 +183,12 @@ impl Host {
         self.ask(&format!("send {from} {to} {}", to_hex(payload)));
     }
 
-    fn configure(&self, more: &[&str]) {
+    fn configure(&self, addresses: &[&str]) {
         let mut batch = format!("link set lo up\nlink set {} up\n", self.device);
-        let own = [format!("{}/24", self.v4), format!("{}/64", self.v6)];
-        for address in own.iter().map(String::as_str).chain(more.iter().copied()) {
-            let family = if address.contains(':') { "nodad" } else { "" };
-            batch.push_str(&format!("address add {address} dev {} {family}\n", self.device));
+        for address in addresses {
+            // Without `nodad` an IPv6 address could not be used for the first second.
+            let kind = if address.contains(':') { ("64", "nodad") } else { ("24", "") };
+            batch.push_str(&format!("address add {address}/{} dev {} {}\n", kind.0, self.device, kind.1));
         }
         self.feed("ip", &["-batch", "-"], &batch);
     }
@@ -194,9 +209,12 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// The client's first address, and its second.
 pub const CLIENT: &str = "10.71.0.2";
-pub const NEIGHBOUR: &str = "10.71.0.3";
+const NEIGHBOUR: &str = "10.71.0.3";
+pub const SERVER: &str = "10.71.0.1";
+const CLIENT_V6: &str = "fd71::2";
+const NEIGHBOUR_V6: &str = "fd71::3";
+const SERVER_V6: &str = "fd71::1";
 
 pub const SPA_PORT: u16 = 62201;
 
