@@ -96,7 +96,7 @@ impl Firewall {
     /// What a former daemon left open: from now on ours to close. What should have ended already is closed at once: the
     /// kernel's clock stands still while a machine sleeps.
     pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
-        let mut services: BTreeMap<(GrantId, IpAddr, Timestamp), Vec<Service>> = BTreeMap::new();
+        let mut found: BTreeMap<(GrantId, IpAddr), (Timestamp, Vec<Service>)> = BTreeMap::new();
         for entry in self.entries()? {
             let (Some(tag), Some(remaining)) = (entry.tag(), entry.remaining) else { continue };
             if tag.until <= now.secs() {
@@ -105,9 +105,17 @@ impl Firewall {
             }
             // Whole seconds, cut off: the second in progress counts.
             let until = now.plus(remaining + Duration::from_secs(1)).min(Timestamp::from_secs(tag.until));
-            services.entry((tag.grant, entry.address, until)).or_default().push(entry.service);
+            let (earliest, services) = found.entry((tag.grant, entry.address)).or_insert((until, Vec::new()));
+            *earliest = until.min(*earliest);
+            services.push(entry.service);
         }
-        Ok(services.into_iter().filter_map(|(of, services)| adopted(of, services, now)).collect())
+        let adopted = found.into_iter().filter_map(|((id, allow), (until, services))| {
+            // Neither is missing: it is there, and not over.
+            let seconds = now.until(until).as_millis().div_ceil(1000);
+            let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
+            Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, knock: None })
+        });
+        Ok(adopted.collect())
     }
 
     /// What is open, for people; with `all` also the whole firewall as its own tool shows it.
@@ -237,13 +245,6 @@ impl Firewall {
 /// A comment of somebody else must not steer the terminal.
 fn printable(comment: &str) -> String {
     comment.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
-/// `None` only for what has no services or no time left, which is not there.
-fn adopted((id, allow, until): (GrantId, IpAddr, Timestamp), services: Vec<Service>, now: Timestamp) -> Option<Grant> {
-    let seconds = now.until(until).as_millis().div_ceil(1000);
-    let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
-    Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, knock: None })
 }
 
 /// One line per opening, those that end first on top.
