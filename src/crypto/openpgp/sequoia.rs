@@ -12,7 +12,9 @@
 mod bounds;
 mod judge;
 mod keys;
+mod names;
 mod sealer;
+mod unlock;
 
 use std::io::Read;
 
@@ -25,7 +27,8 @@ use pgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, Messa
 use pgp::policy::StandardPolicy;
 use pgp::types::SymmetricAlgorithm;
 
-pub use keys::{Found, Keys, Notice, Unreadable};
+pub use keys::{Keys, Notice, Unreadable};
+pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer};
 
 use super::{Engine, KeyPath, Opened, Signature};

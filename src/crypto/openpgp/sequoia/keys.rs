@@ -6,17 +6,16 @@ use std::fmt;
 use sequoia_openpgp as pgp;
 
 use pgp::cert::CertParser;
-use pgp::cert::amalgamation::ValidateAmalgamation as _;
 use pgp::cert::amalgamation::key::ErasedKeyAmalgamation;
 use pgp::crypto::KeyPair;
-use pgp::packet::Key;
-use pgp::packet::key::{PublicParts, SecretKeyMaterial, SecretParts, UnspecifiedRole};
+use pgp::packet::key::PublicParts;
 use pgp::parse::Parse;
 use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
 
 use super::judge::printable;
-use super::lenient_policy;
+use super::names::{Found, Wanted};
+use super::unlock::{Lock, may_decrypt, unlock};
 use crate::crypto::openpgp::{Fingerprint, KeyPath};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
@@ -50,14 +49,6 @@ impl SecretKey {
     pub fn pair(&self) -> KeyPair {
         self.pair.clone()
     }
-}
-
-/// What a name from a configuration stands for. The fingerprints are those of the keys that matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    None,
-    One(Fingerprint),
-    Several(Vec<Fingerprint>),
 }
 
 /// Something in a keyring that will not work. The rest of it does.
@@ -121,24 +112,7 @@ impl Keys {
     /// by e-mail address, or by a part of a user id. Digits name the primary key or subkey that has them, anything else
     /// the primary key.
     pub fn find(&self, name: &str) -> Found {
-        let wanted = Wanted::of(name);
-        let mut found: BTreeSet<Fingerprint> = self.certs.values().flat_map(|cert| wanted.keys_of(cert)).collect();
-        if found.is_empty() {
-            // A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
-            let named = |how: fn(&Wanted, &Cert) -> bool| {
-                let certs = self.certs.values().filter(|cert| how(&wanted, cert));
-                certs.filter_map(|cert| fingerprint(&cert.fingerprint())).collect()
-            };
-            found = named(Wanted::is_address_of);
-            if found.is_empty() {
-                found = named(Wanted::is_part_of);
-            }
-        }
-        match found.len() {
-            0 => Found::None,
-            1 => found.pop_first().map_or(Found::None, Found::One),
-            _ => Found::Several(found.into_iter().collect()),
-        }
+        Wanted::of(name).among(&self.certs)
     }
 
     /// The certificates: primary key and user id.
@@ -218,52 +192,12 @@ impl KeyPath {
 }
 
 /// `None` for versions of keys that cannot be named by a full fingerprint.
-fn fingerprint(fingerprint: &pgp::Fingerprint) -> Option<Fingerprint> {
+pub(super) fn fingerprint(fingerprint: &pgp::Fingerprint) -> Option<Fingerprint> {
     Fingerprint::from_bytes(fingerprint.as_bytes())
 }
 
 pub(super) fn user_id(cert: &Cert) -> String {
     cert.userids().next().map_or_else(|| "no user id".to_owned(), |id| printable(id.userid().value()))
-}
-
-/// A name for a key, as users write them.
-struct Wanted {
-    /// 8, 16, 40 or 64 upper-case digits, if it is that.
-    digits: Option<String>,
-    /// In lower case.
-    text: String,
-}
-
-impl Wanted {
-    fn of(name: &str) -> Self {
-        let name = name.trim().trim_end_matches('!');
-        let digits = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
-        let digits = digits.strip_prefix("0X").unwrap_or(&digits).to_owned();
-        let is_id = matches!(digits.len(), 8 | 16 | 40 | 64) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        let text = name.trim_start_matches('<').trim_end_matches('>').to_lowercase();
-        Self { digits: is_id.then_some(digits), text }
-    }
-
-    fn keys_of(&self, cert: &Cert) -> Vec<Fingerprint> {
-        let Some(digits) = &self.digits else { return Vec::new() };
-        let keys = cert.keys().filter_map(|key| fingerprint(&key.key().fingerprint()));
-        keys.filter(|key| key.ends_with(digits)).collect()
-    }
-
-    fn is_address_of(&self, cert: &Cert) -> bool {
-        cert.userids().any(|id| matches!(id.userid().email(), Ok(Some(email)) if email.to_lowercase() == self.text))
-    }
-
-    fn is_part_of(&self, cert: &Cert) -> bool {
-        let has = |id: &[u8]| String::from_utf8_lossy(id).to_lowercase().contains(&self.text);
-        !self.text.is_empty() && cert.userids().any(|id| has(id.userid().value()))
-    }
-}
-
-/// Whether a certificate is meant by a name.
-pub(super) fn matches(cert: &Cert, name: &str) -> bool {
-    let wanted = Wanted::of(name);
-    !wanted.keys_of(cert).is_empty() || wanted.is_part_of(cert)
 }
 
 /// All certificates in `data`, and what could not be read.
@@ -291,41 +225,4 @@ fn blocks(data: &[u8]) -> Vec<&[u8]> {
     }
     starts.push(data.len());
     starts.windows(2).map(|pair| &data[pair[0]..pair[1]]).collect()
-}
-
-/// Whether the certificate's owner meant the key for encryption, however old or expired it is: an expired key of ours
-/// still reads what clients with an old copy of it send, as GnuPG does.
-fn may_decrypt(key: &ErasedKeyAmalgamation<'_, SecretParts>, now: Timestamp) -> bool {
-    let can = key.key().pk_algo().for_encryption();
-    let policy = lenient_policy();
-    let valid = key.clone().with_policy(&policy, now.to_system_time());
-    match valid.ok().map(|valid| valid.key_flags()) {
-        Some(Some(flags)) => can && (flags.for_transport_encryption() || flags.for_storage_encryption()),
-        // Nothing said: old certificates do not.
-        Some(None) => can,
-        None => false,
-    }
-}
-
-/// Why a secret key cannot be used.
-pub(super) enum Lock {
-    NoPassphrase,
-    WrongPassphrase,
-    Unsupported,
-    Elsewhere,
-}
-
-pub(super) fn unlock(key: Key<SecretParts, UnspecifiedRole>, passphrase: Option<&Passphrase>) -> Result<KeyPair, Lock> {
-    if !key.pk_algo().is_supported() {
-        return Err(Lock::Unsupported);
-    }
-    let key = match key.secret() {
-        SecretKeyMaterial::Unencrypted(_) => key,
-        SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported() => return Err(Lock::Elsewhere),
-        SecretKeyMaterial::Encrypted(_) => {
-            let passphrase = passphrase.ok_or(Lock::NoPassphrase)?;
-            key.decrypt_secret(&passphrase.expose().into()).map_err(|_| Lock::WrongPassphrase)?
-        }
-    };
-    key.into_keypair().map_err(|_| Lock::Unsupported)
 }

@@ -14,8 +14,10 @@ use pgp::policy::StandardPolicy;
 use pgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient, Signer};
 use pgp::types::Features;
 
-use super::keys::{Lock, certs, user_id};
+use super::keys::{certs, user_id};
+use super::names::Wanted;
 use super::policy;
+use super::unlock::{Lock, unlock};
 use crate::crypto::openpgp::seal::{padding_name, seal_padded};
 use crate::crypto::openpgp::{Role, SealError, Sealer};
 use crate::secret::Passphrase;
@@ -111,7 +113,7 @@ fn advice(role: Role) -> &'static str {
 fn pick(file: KeyFile<'_>, role: Role) -> Result<Cert, SealError> {
     let (certs, _) = certs(file.data);
     let mut matching: Vec<Cert> =
-        certs.into_iter().filter(|cert| file.wanted.is_none_or(|wanted| super::keys::matches(cert, wanted))).collect();
+        certs.into_iter().filter(|cert| file.wanted.is_none_or(|wanted| Wanted::of(wanted).is(cert))).collect();
     let wanted = file.wanted.unwrap_or_default().to_owned();
     match matching.len() {
         1 => Ok(matching.remove(0)),
@@ -161,7 +163,7 @@ fn signing_key(cert: &ValidCert<'_>, passphrase: Option<&Passphrase>) -> Result<
     let key = keys.max_by_key(|key| key.key().creation_time());
     let key = key
         .ok_or_else(|| unusable(cert.cert(), Role::Signer, "the file holds no valid secret key that signs", NEW_KEY))?;
-    super::keys::unlock(key.key().clone(), passphrase).map_err(|lock| match lock {
+    unlock(key.key().clone(), passphrase).map_err(|lock| match lock {
         Lock::NoPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give one" },
         Lock::WrongPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give the right one" },
         Lock::Unsupported | Lock::Elsewhere => {
