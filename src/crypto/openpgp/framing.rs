@@ -237,3 +237,159 @@ fn is_protected(mut length: Length, data: &[u8]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_prefixes_are_those_of_the_specification() {
+        let all: Vec<Prefix> = prefixes().collect();
+        assert_eq!(all.len(), 33);
+        assert_eq!(all[0], Prefix::STANDARD);
+        for prefix in all {
+            let octets = decode(prefix, "AA").unwrap();
+            let expected = match prefix.as_str().as_bytes() {
+                b"hQ" => (0x85, 0x0),
+                [b'h', second] => (0x84, second - b'A'),
+                [_, second] => (0xc1, if second.is_ascii_uppercase() { second - b'Q' } else { second - b'a' + 10 }),
+                _ => unreachable!(),
+            };
+            assert_eq!((octets[0], octets[1] >> 4), expected, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn every_definite_header_is_rewritten() {
+        let body = vec![7u8; 0x5e];
+        let framed = [&[0x85, 0, 0x5e], &body[..], b"rest"].concat();
+        let headers: [&[u8]; 6] = [
+            &[0x84, 0x5e],
+            &[0x85, 0, 0x5e],
+            &[0x86, 0, 0, 0, 0x5e],
+            &[0xc1, 0x5e],
+            &[0xc1, 0xff, 0, 0, 0, 0x5e],
+            &framed[..3],
+        ];
+        for header in headers {
+            let message = [header, &body, b"rest"].concat();
+            assert_eq!(reframe(message).unwrap(), framed, "{header:x?}");
+        }
+        // Two octets in the new format begin at 192.
+        let long = [&[0xc1, 0xc1, 0x4c][..], &[7; 524], b"rest"].concat();
+        assert_eq!(reframe(long).unwrap()[..3], [0x85, 0x02, 0x0c]);
+    }
+
+    #[test]
+    fn what_cannot_be_framed_says_why() {
+        let long = [&[0x85, 0x10, 0][..], &[0; 4096]].concat();
+        assert_eq!(reframe(long), Err(FramingError::TooLong { length: 4096 }));
+        let longest = [&[0x85, 0x0f, 0xff][..], &[0; 4095]].concat();
+        assert_eq!(reframe(longest.clone()), Ok(longest));
+        assert_eq!(reframe(vec![0xcb, 1, 0]), Err(FramingError::NotEncryptedToAKey { tag: 11 }));
+        for malformed in [&[][..], b"plain", &[0x84], &[0x84, 5, 1], &[0x87, 1], &[0xc1, 0xe1, 1, 2], &[0xc1, 0xff, 0]]
+        {
+            assert_eq!(reframe(malformed.to_vec()), Err(FramingError::Malformed), "{malformed:x?}");
+        }
+    }
+
+    /// A session key whose integers do not fill it, or one packet more or less, is no message.
+    #[test]
+    fn only_complete_messages_are_plausible() {
+        let key = [&[0x84, 14, 3], &[7; 8][..], &[1, 0, 16, 0xff, 0xff]].concat();
+        let data = [0xd2, 3, 1, 9, 9];
+        let good = [&key[..], &data].concat();
+        assert!(plausible(&good));
+        assert!(plausible(&[&key[..], &good].concat()), "two recipients");
+        assert!(plausible(&[&key[..], &[0xd2, 0xe1, 1, 9, 1, 9]].concat()), "in chunks");
+        assert!(plausible(&[&key[..], &[0xd2, 0xe0, 2, 0xff, 0, 0, 0, 1, 9]].concat()), "version 2, in chunks");
+
+        let changed = |at: usize, octet: u8| {
+            let mut message = good.clone();
+            message[at] = octet;
+            message
+        };
+        assert!(!plausible(&changed(2, 6)), "version 6");
+        assert!(!plausible(&changed(11, 99)), "unknown algorithm");
+        assert!(!plausible(&changed(13, 24)), "integer too long");
+        assert!(!plausible(&changed(13, 8)), "integer too short");
+        assert!(!plausible(&changed(16, 0xc9)), "not integrity protected");
+        assert!(!plausible(&changed(18, 3)), "unknown version");
+        assert!(!plausible(&data), "no recipient");
+        assert!(!plausible(&key), "no data");
+        assert!(!plausible(&[&good[..], &[0]].concat()), "something after it");
+        assert!(!plausible(&[&good[..], &data].concat()), "twice");
+        assert!(!plausible(&[&key[..], &[0xd2, 0xe1, 1, 9, 3, 9]].concat()), "a chunk is missing");
+    }
+
+    /// The fields of a session key packet: RSA, ElGamal, ECDH, X25519, X448.
+    fn session_key() -> impl Strategy<Value = Vec<u8>> {
+        let octets = |most| proptest::collection::vec(any::<u8>(), 1..most);
+        let mpi = |value: &[u8]| [&((value.len() * 8) as u16).to_be_bytes()[..], value].concat();
+        let counted = |value: &[u8]| [&[value.len() as u8][..], value].concat();
+        let fields = (0usize..5, octets(520), octets(120)).prop_map(move |(kind, long, short)| match kind {
+            0 => (1, mpi(&long)),
+            1 => (16, [mpi(&long), mpi(&short)].concat()),
+            2 => (18, [mpi(&short), counted(&short)].concat()),
+            3 => (25, [vec![5; 32], counted(&short)].concat()),
+            _ => (26, [vec![5; 56], counted(&short)].concat()),
+        });
+        (any::<[u8; 8]>(), fields).prop_map(|(id, (algorithm, fields))| [&[3][..], &id, &[algorithm], &fields].concat())
+    }
+
+    /// With the header in one of the forms that real programs write.
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let data = proptest::collection::vec(any::<u8>(), 20..400);
+        (session_key(), data, any::<bool>(), any::<bool>())
+            .prop_map(|(key, data, new, chunked)| {
+                let length = key.len();
+                let header = match (new, length) {
+                    (true, ..=191) => vec![0xc1, length as u8],
+                    (true, _) => vec![0xc1, 192 + ((length - 192) >> 8) as u8, (length - 192) as u8],
+                    (false, ..=255) => vec![0x84, length as u8],
+                    (false, _) => vec![0x85, (length >> 8) as u8, length as u8],
+                };
+                let rest = if chunked {
+                    [&[0xd2, 0xe3, 1][..], &data[..7], &[0xff, 0, 0, 0, (data.len() - 7) as u8], &data[7..]].concat()
+                } else {
+                    [&[0xd2, 0xff, 0, 0, ((data.len() + 1) >> 8) as u8, (data.len() + 1) as u8, 1][..], &data].concat()
+                };
+                [header, key, rest].concat()
+            })
+            .prop_filter("a length that fits one octet", |message| plausible(message))
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_sender_cut_off_is_found(message in message()) {
+            let text = STANDARD_NO_PAD.encode(&message);
+            let (prefix, body) = text.split_at(2);
+            let found = candidates(body);
+            // Headers of more than 16 times 16 octets in the new format start with other characters.
+            let known = prefixes().any(|known| known.as_str() == prefix);
+            prop_assert_eq!(known, found.iter().any(|(p, m)| p.as_str() == prefix && *m == message));
+        }
+
+        #[test]
+        fn a_reframed_message_begins_with_the_standard_prefix_and_is_the_same(message in message()) {
+            let framed = reframe(message.clone()).unwrap();
+            prop_assert!(plausible(&framed));
+            prop_assert!(STANDARD_NO_PAD.encode(&framed).starts_with("hQ"));
+            prop_assert_eq!(reframe(framed.clone()).unwrap(), framed.clone());
+            let (old, new) = (Header::read(&message).unwrap(), Header::read(&framed).unwrap());
+            prop_assert_eq!(&message[old.len..], &framed[new.len..]);
+        }
+
+        #[test]
+        fn a_cut_message_is_not_plausible(message in message(), cut in 1usize..60) {
+            prop_assert!(!plausible(&message[..message.len() - cut.min(message.len())]));
+        }
+
+        #[test]
+        fn anything_is_judged_without_a_panic(data in proptest::collection::vec(any::<u8>(), 0..300), text in "[A-Za-z0-9+/=]{0,300}") {
+            let _ = (plausible(&data), reframe(data), candidates(&text));
+        }
+    }
+}

@@ -80,3 +80,91 @@ impl KeyPath {
         self.primary == *wanted || self.key == *wanted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn key(octet: u8) -> Fingerprint {
+        Fingerprint::from_bytes(&[octet; 20]).unwrap()
+    }
+
+    fn path(primary: u8, subkey: u8) -> KeyPath {
+        KeyPath { primary: key(primary), key: key(subkey) }
+    }
+
+    fn signature(by: Option<KeyPath>, fault: Option<SignatureFault>) -> Signature {
+        Signature { by, user_id: None, fault }
+    }
+
+    fn opened(signatures: Vec<Signature>) -> Opened {
+        Opened { plaintext: Secret::new(Vec::new()), recipient: path(1, 2), signatures }
+    }
+
+    fn listed(lists: &[&[u8]], ignore_expiry: bool) -> SignerRule {
+        let lists = lists.iter().map(|list| list.iter().map(|octet| key(*octet)).collect()).collect();
+        SignerRule::Listed { lists, ignore_expiry }
+    }
+
+    #[test]
+    fn the_signer_is_named_by_primary_key_or_subkey() {
+        let message = opened(vec![signature(Some(path(5, 6)), None)]);
+        let signer = Signer::Certificate { primary: key(5), signing: key(6), user_id: None };
+        assert_eq!(listed(&[&[5]], false).judge(&message), Ok(signer.clone()));
+        assert_eq!(listed(&[&[9, 6]], false).judge(&message), Ok(signer));
+        assert_eq!(listed(&[&[9]], false).judge(&message), Err(Reason::SignerNotListed(key(6))));
+    }
+
+    #[test]
+    fn every_list_must_name_the_signer_and_no_list_names_nobody() {
+        let message = opened(vec![signature(Some(path(5, 5)), None)]);
+        assert!(listed(&[&[5], &[7, 5]], false).judge(&message).is_ok());
+        assert!(listed(&[&[5], &[7]], false).judge(&message).is_err());
+        assert!(listed(&[&[5], &[]], false).judge(&message).is_err());
+        assert!(listed(&[], false).judge(&message).is_err());
+    }
+
+    #[test]
+    fn a_signature_is_needed_and_one_good_one_is_enough() {
+        assert_eq!(listed(&[&[5]], true).judge(&opened(Vec::new())), Err(Reason::GpgNoSignature));
+        let unknown = signature(None, Some(SignatureFault::UnknownSigner));
+        let good = signature(Some(path(5, 5)), None);
+        assert!(listed(&[&[5]], false).judge(&opened(vec![unknown.clone(), good])).is_ok());
+        let stranger = signature(Some(path(8, 8)), None);
+        let first = Err(Reason::GpgBadSignature(SignatureFault::UnknownSigner));
+        assert_eq!(listed(&[&[5]], false).judge(&opened(vec![unknown, stranger])), first);
+    }
+
+    #[test]
+    fn only_expiry_can_be_ignored_and_only_when_asked() {
+        use SignatureFault::*;
+        for fault in [Bad, UnknownSigner, Expired, Revoked, NotYetValid, Weak, WrongUse] {
+            let message = opened(vec![signature(Some(path(5, 5)), Some(fault))]);
+            let refused = Err(Reason::GpgBadSignature(fault));
+            assert_eq!(listed(&[&[5]], false).judge(&message), refused.clone());
+            assert_eq!(listed(&[&[5]], true).judge(&message).is_ok(), fault == Expired, "{fault}");
+            let disabled = SignerRule::Disabled.judge(&message);
+            assert_eq!(disabled, if fault == Bad { refused } else { Ok(Signer::Unsigned) });
+        }
+        // A signature whose issuer is not known says nothing true, whatever fault it is given.
+        let nobody = opened(vec![signature(None, Some(Expired)), signature(None, None)]);
+        assert!(listed(&[&[5]], true).judge(&nobody).is_err());
+    }
+
+    /// A bad signature beside a good one means that somebody tampered.
+    #[test]
+    fn one_bad_signature_spoils_all() {
+        let (good, bad) = (signature(Some(path(5, 5)), None), signature(Some(path(6, 6)), Some(SignatureFault::Bad)));
+        assert!(listed(&[&[5]], true).judge(&opened(vec![good, bad])).is_err());
+    }
+
+    #[test]
+    fn the_recipient_is_the_named_certificate_or_key() {
+        let recipient = path(1, 2);
+        assert_eq!(RecipientRule::Any.judge(&recipient), Ok(()));
+        assert_eq!(RecipientRule::Key(key(1)).judge(&recipient), Ok(()));
+        assert_eq!(RecipientRule::Key(key(2)).judge(&recipient), Ok(()));
+        assert_eq!(RecipientRule::Key(key(3)).judge(&recipient), Err(Reason::WrongRecipient));
+    }
+}
