@@ -162,3 +162,6 @@ impl VerificationHelper for &mut Reading<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
