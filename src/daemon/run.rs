@@ -129,8 +129,14 @@ impl Daemon<'_> {
         }
     }
 
+    /// The kernel has closed these by itself where it can; but its timeouts stand still while the machine sleeps.
     fn expire(&mut self, now: Timestamp) {
         for grant in self.gate.expire(now) {
+            if let Some(firewall) = &mut self.firewall
+                && let Err(error) = firewall.close(&grant)
+            {
+                self.journal.trouble(&error);
+            }
             self.journal.closed(&grant, Closed::Expired);
         }
     }
