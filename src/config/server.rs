@@ -205,8 +205,14 @@ impl Resolve<'_> {
         match self.path("PCAP_FILE") {
             Some(path) => CaptureFrom::Savefile(path),
             None => {
-                let devices = self.settings.list("PCAP_INTF").map(<[String]>::to_vec);
-                CaptureFrom::Devices(devices.unwrap_or_else(|| vec!["eth0".to_owned()]))
+                let mut devices: Vec<String> = Vec::new();
+                for device in self.settings.list("PCAP_INTF").unwrap_or_default() {
+                    // Listening twice would take each packet for its own replay.
+                    if !devices.contains(device) {
+                        devices.push(device.clone());
+                    }
+                }
+                CaptureFrom::Devices(if devices.is_empty() { vec!["eth0".to_owned()] } else { devices })
             }
         }
     }
