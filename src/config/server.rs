@@ -112,6 +112,12 @@ pub struct JournalSettings {
 /// Reads and checks `fwknopd.conf`, its override files and the options. All mistakes are reported at once; with only
 /// warnings and notes the settings come with them. Nothing but these files is touched.
 pub fn load_server(options: &LoadOptions) -> Result<(ServerSettings, Complaints), Complaints> {
+    let (settings, complaints) = try_server(options);
+    complaints.judge(Some(settings))
+}
+
+/// The settings even if there are mistakes: what is wrong has its default, so that access files can be checked too.
+pub(super) fn try_server(options: &LoadOptions) -> (ServerSettings, Complaints) {
     let mut complaints = Complaints::default();
     let mut settings = Settings::default();
     for path in std::iter::once(&options.config_file).chain(&options.override_files) {
@@ -125,7 +131,7 @@ pub fn load_server(options: &LoadOptions) -> Result<(ServerSettings, Complaints)
         settings.add(&TABLE, vec![setting], &mut complaints);
     }
     let resolved = Resolve { settings: &settings, options, complaints: &mut complaints }.server();
-    complaints.judge(Some(resolved))
+    (resolved, complaints)
 }
 
 /// The same for one text, as if it were the file `path` and there were no options: for tests and fuzzing.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::Args;
 use super::keyrings::Keyrings;
 use crate::access::AccessTable;
-use crate::config::{Complaints, LoadOptions, Override, ServerSettings, load_access, load_server};
+use crate::config::{self, Complaints, LoadOptions, Override, ServerSettings};
 use crate::crypto::unseal;
 use crate::time::Timestamp;
 
@@ -33,19 +33,9 @@ impl LoadOptions {
 
 /// Reads both files. Nothing is changed by that.
 pub fn load(options: &LoadOptions, now: Timestamp) -> Result<Settings, Complaints> {
-    let (server, mut remarks) = load_server(options)?;
     let mut keyrings = Keyrings::new(now);
-    match load_access(&server, &options.directory, &mut keyrings, now) {
-        Ok((stanzas, more)) => {
-            remarks.append(more);
-            Ok(Settings { server, access: AccessTable::new(stanzas), keyrings: keyrings.into_engines(), remarks })
-        }
-        // All mistakes at once: the remarks on the other file belong to what the admin reads now.
-        Err(complaints) => {
-            remarks.append(complaints);
-            Err(remarks)
-        }
-    }
+    let (server, stanzas, remarks) = config::load(options, &mut keyrings, now)?;
+    Ok(Settings { server, access: AccessTable::new(stanzas), keyrings: keyrings.into_engines(), remarks })
 }
 
 fn overrides(args: &Args) -> Vec<Override> {

@@ -11,7 +11,7 @@ use super::access_table::TABLE;
 use super::complaint::{Complaints, Place};
 use super::include::{RawStanza, parse_stanzas, read_stanzas};
 use super::keyrings::Keyrings;
-use super::server::ServerSettings;
+use super::server::{LoadOptions, ServerSettings, try_server};
 use super::setting::Settings;
 use super::source::Syntax;
 use super::value::Checked;
@@ -20,6 +20,28 @@ use crate::grant::StanzaId;
 use crate::net::{AddrSet, PortSet};
 use crate::time::{Lifetime, Timestamp};
 use openpgp::OpenedKeyrings;
+
+/// Reads `fwknopd.conf` and the access files: the mistakes of all of them are reported at once.
+pub fn load(
+    options: &LoadOptions,
+    keyrings: &mut dyn Keyrings,
+    now: Timestamp,
+) -> Result<(ServerSettings, Vec<Stanza>, Complaints), Complaints> {
+    let (server, complaints) = try_server(options);
+    let server_said = complaints.judge(Some(server.clone()));
+    let access_said = load_access(&server, &options.directory, keyrings, now);
+    match (server_said, access_said) {
+        (Ok((server, mut said)), Ok((stanzas, more))) => {
+            said.append(more);
+            Ok((server, stanzas, said))
+        }
+        (server_said, access_said) => {
+            let mut said = server_said.map_or_else(|said| said, |(_, said)| said);
+            said.append(access_said.map_or_else(|said| said, |(_, said)| said));
+            Err(said)
+        }
+    }
+}
 
 /// Reads and checks all stanzas and the keyrings they name. All mistakes are reported at once; with only warnings and
 /// notes the stanzas come with them, in the order in which they count. Never empty.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fwknop::access::Stanza;
-use fwknop::config::{AccessPlace, CaptureFrom, Complaints, LoadOptions, Override, load_access, load_server};
+use fwknop::config::{AccessPlace, CaptureFrom, Complaints, LoadOptions, Override, load, load_access, load_server};
 use tempfile::TempDir;
 
 use super::{FewKeys, NOW, server};
@@ -261,6 +261,22 @@ fn an_access_option_goes_before_a_folder_in_the_file() {
     assert_eq!(place(vec![]), AccessPlace::Folder("/etc/folder".into()));
     assert_eq!(place(vec![option("ACCESS_FILE")]), AccessPlace::File { path: "/opt".into(), refuse_link: true });
     assert_eq!(place(vec![option("ACCESS_FILE"), option("ACCESS_FOLDER")]), AccessPlace::Folder("/opt".into()));
+}
+
+#[test]
+fn the_mistakes_of_both_files_are_said_at_once() {
+    let folder = Folder::with(&[
+        ("fwknopd.conf", "ACCESS_FILE access.conf;\nVERBOSE x;\n"),
+        ("access.conf", "SOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS ssh\n"),
+    ]);
+    let load = || load(&folder.options(), &mut FewKeys, NOW);
+    let said = load().unwrap_err().to_string();
+    assert!(said.contains("fwknopd.conf:2: VERBOSE: 'x' is not a whole number"), "{said}");
+    assert!(said.contains("access.conf:4: OPEN_PORTS: 'ssh' is not a port"), "{said}");
+    fs::write(folder.path("access.conf"), stanza("a")).unwrap();
+    assert_eq!(load().unwrap_err().iter().count(), 1);
+    fs::write(folder.path("fwknopd.conf"), "ACCESS_FILE access.conf;\n").unwrap();
+    assert_eq!(users(&load().unwrap().1), ["a"]);
 }
 
 #[test]
