@@ -123,6 +123,12 @@ impl Helper {
                 Ok(open.iter().map(u16::to_string).collect::<Vec<_>>().join(" "))
             }
             ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
+            ["knock", from, to, port, millis, hex] => {
+                let (from, to): (IpAddr, SocketAddr) = (from.parse()?, to.parse()?);
+                let service = SocketAddr::new(to.ip(), port.parse()?);
+                let limit = Duration::from_millis(millis.parse()?);
+                Ok(knock(from, to, service, limit, &from_hex(hex)?)?.as_micros().to_string())
+            }
             ["capture", device, port] => self.capture(device, port),
             ["captured"] => Ok(self.captured.lock().map_err(|_| "capture failed")?.join(" ")),
             _ => Err(format!("not a request: {request}").into()),
@@ -161,14 +167,7 @@ fn scan(from: IpAddr, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<
     let end = Instant::now() + limit;
     let mut waiting = Vec::new();
     for &port in ports {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
-        rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
-        match rustix::net::connect(&socket, &SocketAddr::new(to, port)) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => waiting.push((port, socket)),
-            Err(rustix::io::Errno::CONNREFUSED) => {}
-            Err(error) => return Err(error.into()),
-        }
+        waiting.extend(connecting(from, SocketAddr::new(to, port))?.map(|socket| (port, socket)));
     }
     let mut open = Vec::new();
     for (port, socket) in waiting {
@@ -181,6 +180,46 @@ fn scan(from: IpAddr, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<
         }
     }
     Ok(open)
+}
+
+/// A try does not repeat itself for a second when the firewall drops it: so a new one every half millisecond.
+fn knock(
+    from: IpAddr,
+    to: SocketAddr,
+    service: SocketAddr,
+    limit: Duration,
+    payload: &[u8],
+) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    send(from, to, payload)?;
+    let mut tries = Vec::new();
+    while begun.elapsed() < limit {
+        tries.push(connecting(from, service)?);
+        let mut waiting: Vec<PollFd> =
+            tries.iter().flatten().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+        let half_a_millisecond = Duration::from_micros(500).try_into()?;
+        if poll(&mut waiting, Some(&half_a_millisecond))? > 0 {
+            let first = waiting.iter().position(|fd| !fd.revents().is_empty()).ok_or("nothing is ready")?;
+            let connection = std::net::TcpStream::from(tries.into_iter().flatten().nth(first).ok_or("no such try")?);
+            connection.set_nonblocking(false)?;
+            let mut byte = [0; GREETING.len()];
+            (&connection).read_exact(&mut byte)?;
+            return Ok(begun.elapsed());
+        }
+    }
+    Err("the port stays closed".into())
+}
+
+/// A connection on its way; `None` when it was refused at once.
+fn connecting(from: IpAddr, to: SocketAddr) -> Result<Option<std::os::fd::OwnedFd>, Failure> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(Some(socket)),
+        Err(rustix::io::Errno::CONNREFUSED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn ready(socket: &impl std::os::fd::AsFd, what: PollFlags, end: Instant) -> Result<bool, Failure> {

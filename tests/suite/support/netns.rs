@@ -193,7 +193,8 @@ impl Host {
         self.feed("ip", &["-batch", "-"], &batch);
     }
 
-    fn ask(&self, request: &str) -> String {
+    /// A request to the helper process in this namespace, which must succeed.
+    pub fn ask(&self, request: &str) -> String {
         let mut agent = self.agent.lock().expect("another thread of this test has failed");
         agent.ask(request).unwrap_or_else(|why| panic!("{request}: {why}"))
     }

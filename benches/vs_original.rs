@@ -1,0 +1,228 @@
+//! Ours against the original, side by side in one run: `make bench-vs-original`.
+//!
+//! Each daemon sits in its own pair of namespaces behind a default-drop firewall, with its defaults, and gets packets of
+//! the same kind. They are made beforehand, so that no client is measured.
+
+#[path = "../tests/suite/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod support;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use fwknop::crypto::hmac::{HmacAuth, HmacKey};
+use fwknop::crypto::openpgp::Sealer;
+use fwknop::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
+use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
+use fwknop::crypto::seal;
+use fwknop::net::PortSet;
+use fwknop::spa::{Digest, Message, Plaintext, RandomValue, Request, Username};
+use fwknop::time::Timestamp;
+
+use support::agent;
+use support::gpg::{Home, Key, keys};
+use support::netns::{CLIENT, SPA_PORT, World};
+use support::peers::{Daemon, Maker, Settings};
+use support::within;
+
+fn main() {
+    if agent::serve_if_asked() {
+        return;
+    }
+    let rows = [
+        Row::of("knock to connection, Rijndael+HMAC", ms, latency),
+        Row::of("Rijndael+HMAC knocks per second", per_second, |maker| throughput(maker, Kind::Rijndael, 200)),
+        Row::of("OpenPGP RSA-2048 knocks per second", per_second, |maker| throughput(maker, Kind::Rsa, 60)),
+        Row::of("OpenPGP Curve25519 knocks per second", per_second, |maker| throughput(maker, Kind::Curve, 60)),
+        Row::of("wake-ups per second, idle", per_second, wake_ups),
+        Row::of("resident memory, after 20 knocks", kib, memory),
+    ];
+    println!("{:<40}{:>14}{:>14}{:>12}", "", "ours", "original", "ours/orig.");
+    for row in rows {
+        println!("{row}");
+    }
+}
+
+/// From the moment a packet is sent until a connection through the firewall has brought its first byte; the median.
+fn latency(maker: Maker) -> f64 {
+    const ROUNDS: u16 = 21;
+    let bench = Bench::new(maker, Kind::Rijndael);
+    let ports = FIRST_PORT..FIRST_PORT + ROUNDS;
+    bench.world.serve(&ports.clone().collect::<Vec<_>>());
+    let mut taken: Vec<f64> = ports
+        .map(|port| {
+            let packet = bench.packet(port, &format!("tcp/{port}"));
+            // Off the beat of a daemon that looks ten times a second.
+            std::thread::sleep(Duration::from_millis(u64::from(port) * 37 % 100));
+            bench.knock(&packet, port).as_secs_f64() * 1000.0
+        })
+        .collect();
+    taken.sort_by(f64::total_cmp);
+    taken[taken.len() / 2]
+}
+
+/// Many knocks at once, for another service each, until the last one is granted.
+fn throughput(maker: Maker, kind: Kind, count: u16) -> f64 {
+    let bench = Bench::new(maker, kind);
+    let packets: Vec<String> = (0..count).map(|i| bench.packet(i, &format!("tcp/{}", FIRST_PORT + i))).collect();
+    let begun = Instant::now();
+    for packet in packets {
+        bench.world.v4().send(packet.as_bytes());
+    }
+    let granted = || bench.daemon.logs.count(&["Added access rule"]) == usize::from(count);
+    assert!(within(Duration::from_secs(120), granted), "{maker:?}, {kind:?}:\n{}", bench.daemon.logs.text());
+    f64::from(count) / begun.elapsed().as_secs_f64()
+}
+
+fn wake_ups(maker: Maker) -> f64 {
+    const SECONDS: u32 = 10;
+    let bench = Bench::new(maker, Kind::Rijndael);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = bench.daemon.status("voluntary_ctxt_switches");
+    std::thread::sleep(Duration::from_secs(SECONDS.into()));
+    let woken = u32::try_from(bench.daemon.status("voluntary_ctxt_switches") - before).expect("few");
+    f64::from(woken) / f64::from(SECONDS)
+}
+
+fn memory(maker: Maker) -> f64 {
+    let bench = Bench::new(maker, Kind::Rsa);
+    for i in 0..20 {
+        let packet = bench.packet(i, &format!("tcp/{}", FIRST_PORT + i));
+        bench.world.v4().send(packet.as_bytes());
+    }
+    let granted = || bench.daemon.logs.count(&["Added access rule"]) == 20;
+    assert!(within(Duration::from_secs(60), granted), "{maker:?}:\n{}", bench.daemon.logs.text());
+    f64::from(u32::try_from(bench.daemon.status("VmRSS")).expect("a size"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rijndael,
+    Rsa,
+    Curve,
+}
+
+impl Kind {
+    /// Server and client.
+    fn keys(self) -> Option<(&'static Key, &'static Key)> {
+        match self {
+            Kind::Rijndael => None,
+            Kind::Rsa => Some((&keys().server_rsa, &keys().client_rsa)),
+            Kind::Curve => Some((&keys().server_cv25519, &keys().client_ed25519)),
+        }
+    }
+}
+
+/// A daemon, ready, and what makes packets for it. The order is that of ending.
+struct Bench {
+    daemon: Daemon,
+    world: World,
+    kind: Kind,
+    _settings: Settings,
+    _home: Option<Home>,
+}
+
+impl Bench {
+    fn new(maker: Maker, kind: Kind) -> Self {
+        let world = World::new();
+        match maker {
+            Maker::Ours => world.drop_by_nftables(),
+            Maker::Original => world.drop_by_iptables(),
+        }
+        let home = kind.keys().map(|(server, client)| Home::of(&[server], &[client]));
+        let access = match (&home, kind.keys()) {
+            (Some(home), Some((_, client))) => format!(
+                "GPG_HOME_DIR {}\nGPG_ALLOW_NO_PW Y\nGPG_FINGERPRINT_ID {}\n",
+                home.path().display(),
+                client.fingerprint
+            ),
+            _ => format!("KEY {KEY}\n"),
+        };
+        let access = format!("SOURCE ANY\nHMAC_KEY {HMAC_KEY}\nFW_ACCESS_TIMEOUT 60\n{access}");
+        let settings = Settings::new(&world, "", &access);
+        let daemon = Daemon::start(&world, maker, &settings);
+        Self { daemon, world, kind, _settings: settings, _home: home }
+    }
+
+    /// Sends a packet and tries the port until it answers: how long that took.
+    fn knock(&self, packet: &str, port: u16) -> Duration {
+        let road = self.world.v4();
+        let to = SocketAddr::from((road.server, SPA_PORT));
+        let millis = support::PATIENCE.as_millis();
+        let hex = agent::to_hex(packet.as_bytes());
+        let answer = self.world.client.ask(&format!("knock {} {to} {port} {millis} {hex}", road.client));
+        Duration::from_micros(answer.parse().expect("a number"))
+    }
+
+    /// Asks for `ports`; `number` makes it unlike any other.
+    fn packet(&self, number: u16, ports: &str) -> String {
+        let plaintext = plaintext(number, ports.parse().expect("ports"));
+        let hmac = HmacAuth::new(Digest::Sha256, &HmacKey::new(HMAC_KEY.into()).expect("a key"));
+        let text = match self.kind.keys() {
+            None => {
+                let key = RijndaelAuth::new(RijndaelKey::new(KEY.into()).expect("a key"), Mode::Cbc);
+                seal::rijndael(&plaintext, &key, Some(&hmac))
+            }
+            Some((server, client)) => {
+                let server = KeyFile { data: server.public.as_bytes(), wanted: None, place: "the server's key" };
+                let client = KeyFile { data: client.secret.as_bytes(), wanted: None, place: "the client's key" };
+                let sealer = SequoiaSealer::new(server, Some((client, None)), Timestamp::now()).expect("usable keys");
+                seal::openpgp(sealer.seal(plaintext.expose()).expect("a message"), Some(&hmac))
+            }
+        };
+        text.expect("a packet").to_string()
+    }
+}
+
+fn plaintext(number: u16, ports: PortSet) -> Plaintext {
+    let message = Message {
+        random: RandomValue::new(format!("{number:016}").as_bytes()).expect("digits"),
+        user: Username::new("bench").expect("a name"),
+        time: Timestamp::from_secs(Timestamp::now().secs()),
+        version: "3.0.0".into(),
+        request: Request::Access { allow: CLIENT.parse().expect("an address"), ports },
+        server_auth: None,
+        timeout: None,
+        digest: Digest::Sha256,
+    };
+    message.encode().expect("a message")
+}
+
+/// One line of the table.
+struct Row {
+    what: &'static str,
+    unit: fn(f64) -> String,
+    ours: f64,
+    original: f64,
+}
+
+impl Row {
+    fn of(what: &'static str, unit: fn(f64) -> String, measure: impl Fn(Maker) -> f64) -> Self {
+        eprintln!("measuring: {what}");
+        Self { what, unit, ours: measure(Maker::Ours), original: measure(Maker::Original) }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ours, original) = ((self.unit)(self.ours), (self.unit)(self.original));
+        write!(f, "{:<40}{ours:>14}{original:>14}{:>12.2}", self.what, self.ours / self.original)
+    }
+}
+
+fn ms(value: f64) -> String {
+    format!("{value:.2} ms")
+}
+
+fn per_second(value: f64) -> String {
+    format!("{value:.1} /s")
+}
+
+fn kib(value: f64) -> String {
+    format!("{:.1} MiB", value / 1024.0)
+}
+
+const FIRST_PORT: u16 = 3000;
+const KEY: &str = "an encryption key";
+const HMAC_KEY: &str = "a tag key";
