@@ -100,7 +100,7 @@ impl Kind {
         if text.trim().is_empty() {
             return Err(Fault::new("is empty", self.advice(syntax)));
         }
-        if text.contains(char::is_control) {
+        if text.contains(|c: char| c.is_control() && c != '\t') {
             return Err(Fault::new("contains a control character", self.advice(syntax)));
         }
         let fault = || self.fault(text, syntax);

@@ -112,11 +112,14 @@ fn shown(name: &str) -> String {
     short
 }
 
-/// The candidate that is most likely meant: a third of the letters may differ.
+/// The candidate that is most likely meant: a third of the letters may differ, one more when it begins the same way.
 pub fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let limit = (name.len() / 3).clamp(1, 4);
     candidates
-        .map(|candidate| (distance(name, candidate), candidate))
+        .map(|candidate| {
+            let same = name.bytes().zip(candidate.bytes()).take_while(|(a, b)| a == b).count();
+            (distance(name, candidate).saturating_sub(usize::from(same * 2 >= name.len())), candidate)
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -124,7 +127,7 @@ pub fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Opt
 
 /// Levenshtein's: how many bytes must be changed, added or removed. Long names are far from everything.
 fn distance(a: &str, b: &str) -> usize {
-    if a.len().abs_diff(b.len()) > 4 {
+    if a.len().abs_diff(b.len()) > 5 {
         return usize::MAX;
     }
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -149,6 +152,8 @@ mod tests {
         let names = ["OPEN_PORTS", "RESTRICT_PORTS", "KEY", "HMAC_KEY"];
         assert_eq!(nearest("OPEN_PORT", names.into_iter()), Some("OPEN_PORTS"));
         assert_eq!(nearest("RESTRICTED_PORTS", names.into_iter()), Some("RESTRICT_PORTS"));
+        let interfaces = ["PCAP_INTF", "NFQ_INTERFACE"];
+        assert_eq!(nearest("PCAP_INTERFACE", interfaces.into_iter()), Some("PCAP_INTF"));
         assert_eq!(nearest("COLOUR", names.into_iter()), None);
         assert_eq!(distance("KITTEN", "SITTING"), 3);
     }

@@ -220,6 +220,12 @@ fn legacy_keys_are_cut_and_others_limited() {
 }
 
 #[test]
+fn tabs_are_blanks() {
+    let (stanzas, _) = read("SOURCE\tANY\t\nKEY\tk\nHMAC_KEY h\nOPEN_PORTS tcp/22,\ttcp/80\t;\n").unwrap();
+    assert_eq!(stanzas[0].open_ports.as_ref().unwrap().to_string(), "tcp/22,tcp/80");
+}
+
+#[test]
 fn the_maximum_limits_the_default_too() {
     let times = |lines: &str| {
         let (stanzas, _) = read(&format!("SOURCE ANY\nKEY k\n{lines}")).unwrap();
