@@ -1,12 +1,13 @@
 //! The life of the daemon: starting, ready, signals, the pid file, other sources of packets, and being idle.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Signal;
 
 use crate::support::netns::CLIENT;
-use crate::support::peers::{Daemon, Maker, READY};
+use crate::support::peers::{Daemon, Detached, Maker, READY, bounded, said};
 use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
 use crate::support::{PATIENCE, within};
 
@@ -16,11 +17,36 @@ fn the_parent_reports_success_only_when_the_daemon_is_ready() {
     let (output, said) = scene.control(&[]);
     assert!(output.status.success(), "{said}");
     // No waiting: ready is ready.
-    let daemon = Detached::of(&scene);
+    let daemon = Detached::of(&scene.settings.pid_file());
     let knocked = scene.knock(PORT);
     assert!(scene.road().opens(PORT), "the knock right after the start was not heard");
     scene.closes_on_time(PORT, knocked, Duration::from_secs(2));
     assert!(!daemon.gone());
+}
+
+#[test]
+fn in_the_background_the_journal_goes_to_syslog() {
+    let scene = Scene::new(2);
+    scene.settings.rewrite("SYSLOG_IDENTITY gatekeeper;\nSYSLOG_FACILITY LOG_LOCAL3;\n", &access(PORT, 2));
+    let path = scene.settings.path("log");
+    let syslog = UnixDatagram::bind(&path).unwrap();
+    syslog.set_read_timeout(Some(PATIENCE)).unwrap();
+    let output = bounded(scene.settings.command_with_syslog(&scene.world, &path), PATIENCE);
+    assert!(output.status.success(), "{}", said(&output));
+    let _daemon = Detached::of(&scene.settings.pid_file());
+    scene.knock(PORT);
+    assert!(scene.road().opens(PORT));
+
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line: &String| line.contains("open    grant=1")) {
+        let mut line = [0; 4096];
+        let length = syslog.recv(&mut line).unwrap_or_else(|error| panic!("{error} after {lines:#?}"));
+        lines.push(String::from_utf8_lossy(&line[..length]).into_owned());
+    }
+    // LOG_LOCAL3 with LOG_INFO is 19 * 8 + 6.
+    let line = lines.last().unwrap();
+    assert!(line.starts_with("<158>") && line.contains("gatekeeper["), "{line}");
+    assert!(lines.iter().any(|line| line.contains(READY)), "{lines:#?}");
 }
 
 #[test]
@@ -58,8 +84,8 @@ fn a_second_daemon_is_refused_and_the_control_options_find_the_first() {
 
     let (output, said) = scene.control(&[]);
     assert!(output.status.success(), "{said}");
-    let daemon = Detached::of(&scene);
-    let pid = daemon.0.as_raw_nonzero();
+    let daemon = Detached::of(&scene.settings.pid_file());
+    let pid = daemon.pid();
     for mode in [&["-f"][..], &[]] {
         let (output, said) = scene.control(mode);
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -235,30 +261,6 @@ fn an_idle_daemon_sleeps() {
     std::thread::sleep(Duration::from_secs(4));
     let woken = daemon.status("voluntary_ctxt_switches") - before;
     assert!(woken <= 2, "woken {woken} times in four idle seconds");
-}
-
-/// A daemon in the background, known by its pid file. Killed on drop.
-struct Detached(Pid);
-
-impl Detached {
-    fn of(scene: &Scene) -> Self {
-        let text = fs::read_to_string(scene.settings.pid_file()).expect("a pid file");
-        Self(text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid"))
-    }
-
-    fn gone(&self) -> bool {
-        // Nobody may be there to reap it: a zombie is gone as well.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero())).unwrap_or_default();
-        test_kill_process(self.0).is_err() || stat.contains(") Z ")
-    }
-}
-
-impl Drop for Detached {
-    fn drop(&mut self) {
-        if !self.gone() {
-            let _ = kill_process(self.0, Signal::KILL);
-        }
-    }
 }
 
 /// A capture file with these payloads, each sent from the client to the server's SPA port.

@@ -1,22 +1,26 @@
 //! GnuPG homes of a test's own, and keys made once per run of the tests.
 
-use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use super::scratch::Scratch;
 
-/// A GnuPG home in a short path. Its agent is ended on drop.
-pub struct Home(Scratch);
+/// A GnuPG home in a short path.
+pub struct Home {
+    // First, so that the agent ends before its directory goes.
+    _agent: Agent,
+    dir: Scratch,
+}
 
 impl Home {
     /// `pinentry-mode loopback` is what the original needs to hand over passphrases (`spec/client.md` 14).
     pub fn new() -> Self {
-        let home = Self(Scratch::new());
-        home.0.write("gpg.conf", "pinentry-mode loopback\nbatch\nno-tty\n");
-        home.0.write("gpg-agent.conf", "allow-loopback-pinentry\ndisable-scdaemon\n");
+        let dir = Scratch::new();
+        let home = Self { _agent: Agent::of(dir.path()), dir };
+        home.dir.write("gpg.conf", "pinentry-mode loopback\nbatch\nno-tty\n");
+        home.dir.write("gpg-agent.conf", "allow-loopback-pinentry\ndisable-scdaemon\n");
         home
     }
 
@@ -38,7 +42,7 @@ impl Home {
     }
 
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     pub fn import(&self, armored: &str) {
@@ -85,13 +89,20 @@ impl Home {
     }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = Command::new("gpgconf").args([OsStr::new("--homedir"), self.path().as_os_str()]).args(KILL).output();
+/// The agent of a home, which GnuPG starts by itself. Ended on drop.
+pub struct Agent(PathBuf);
+
+impl Agent {
+    pub fn of(home: impl Into<PathBuf>) -> Self {
+        Self(home.into())
     }
 }
 
-const KILL: [&str; 2] = ["--kill", "all"];
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").arg("--homedir").arg(&self.0).args(["--kill", "all"]).output();
+    }
+}
 
 /// A key pair: a primary key that signs, and a subkey that encrypts.
 pub struct Key {

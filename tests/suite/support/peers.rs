@@ -1,10 +1,11 @@
 //! The programs of both makers: ours, and the original as Debian packages it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::logs::Logs;
 use super::netns::{Host, World};
@@ -78,7 +79,23 @@ impl Settings {
 
     /// The daemon's command line with these files, on the server.
     pub fn command(&self, world: &World, maker: Maker) -> Command {
-        let mut command = world.server.command(maker.daemon());
+        self.finish(world.server.command(maker.daemon()))
+    }
+
+    /// The same for our daemon, with a `/dev` of its own in which `log` is the socket at this path.
+    pub fn command_with_syslog(&self, world: &World, socket: &Path) -> Command {
+        const SCRIPT: &str = r#"
+            new=${0%/*}/dev && mkdir "$new" && mount -t tmpfs tmpfs "$new"
+            for node in null zero random urandom; do : > "$new/$node" && mount --bind /dev/$node "$new/$node"; done
+            ln -s /proc/self/fd/0 "$new/stdin" # nft opens it
+            : > "$new/log" && mount --bind "$0" "$new/log"
+            mount --rbind "$new" /dev && exec "$@""#;
+        let mut command = world.server.command("unshare");
+        command.args(["-m", "sh", "-ec", SCRIPT]).arg(socket).arg(Maker::Ours.daemon());
+        self.finish(command)
+    }
+
+    fn finish(&self, mut command: Command) -> Command {
         command.arg("-c").arg(self.path("fwknopd.conf")).arg("-a").arg(self.path("access.conf"));
         if let Some(interface) = &self.interface {
             command.args(["-i", interface]);
@@ -159,7 +176,7 @@ impl Daemon {
     /// A number of `/proc/PID/status`: `VmRSS` (KiB), `voluntary_ctxt_switches`.
     pub fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let line = text.lines().find(|line| line.split(':').next() == Some(name));
         let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in {text}"))
@@ -170,6 +187,34 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A daemon in the background, known by its pid file. Killed on drop.
+pub struct Detached(Pid);
+
+impl Detached {
+    pub fn of(pid_file: &Path) -> Self {
+        let text = fs::read_to_string(pid_file).expect("a pid file");
+        Self(text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid"))
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+
+    pub fn gone(&self) -> bool {
+        // Nobody may be there to reap it: a zombie is gone as well.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        test_kill_process(self.0).is_err() || stat.contains(") Z ")
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if !self.gone() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
     }
 }
 
