@@ -294,7 +294,11 @@ impl Args {
         let (ask, keys, gpg) = (&self.ask, &self.keys, &self.gpg);
         let resolves = ask.resolve_http_only || (ask.resolve_url.is_some() && !self.files.test);
         list.flag("RESOLVE_IP_HTTPS", resolves, "--resolve-url");
-        let hmac = keys.hmac_digest_type.is_some() || keys.hmac_key_len.is_some();
+        let hmac = keys.hmac_digest_type.is_some()
+            || keys.hmac_key_len.is_some()
+            || keys.key_hmac.is_some()
+            || keys.key_base64_hmac.is_some()
+            || keys.get_hmac_key.is_some();
         list.flag("USE_HMAC", hmac, "--use-hmac");
         let named = [&gpg.gpg_recipient_key, &gpg.gpg_signer_key, &gpg.gpg_home_dir, &gpg.gpg_exe];
         let openpgp = named.into_iter().any(Option::is_some) || gpg.gpg_agent || gpg.gpg_no_signing_pw;
@@ -357,6 +361,10 @@ impl Args {
         list.text("GPG_EXE", &gpg.gpg_exe, "--gpg-exe");
         list.flag("USE_GPG_AGENT", gpg.gpg_agent, "--gpg-agent");
         list.flag("GPG_NO_SIGNING_PW", gpg.gpg_no_signing_pw, "--gpg-no-signing-pw");
+    }
+
+    pub fn destination(&self) -> Option<&str> {
+        self.ask.destination.as_deref()
     }
 
     /// Secrets that stand on the command line, where every user of the machine can read them.

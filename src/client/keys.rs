@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::gpg::{self, GpgError};
 use super::options::{KeySource, Options, PassphraseSource, Scheme};
 use crate::cli::prompt::{self, PromptError};
 use crate::crypto::hmac::{HmacAuth, HmacKey};
-use crate::crypto::openpgp::SignerPassphrase;
+use crate::crypto::openpgp::{Sealer, SignerPassphrase};
 use crate::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use crate::secret::{Passphrase, Secret};
 use crate::spa::Digest;
+use crate::time::Timestamp;
 
 /// What one packet is sealed with.
-#[derive(Debug)]
 pub struct Keys {
     pub seal: SealKey,
     pub hmac: Option<HmacAuth>,
 }
 
-#[derive(Debug)]
 pub enum SealKey {
     Rijndael(RijndaelAuth),
-    OpenPgp(SignerPassphrase),
+    OpenPgp(Box<dyn Sealer>),
 }
 
 /// Why there is no key. The second line says what to do.
@@ -69,6 +69,8 @@ pub enum KeyError {
     },
     #[error("the key file {} has no {what} for '{destination}'\n     add a line: {destination}: <key>", file.display())]
     NotInFile { what: What, file: PathBuf, destination: String },
+    #[error(transparent)]
+    Gpg(#[from] GpgError),
     #[error("a key file can only be used with a destination\n     name the server with -D")]
     NoDestination,
 }
@@ -116,12 +118,13 @@ impl std::fmt::Display for What {
 pub struct KeyReader {
     lines: Option<KeyLines>,
     destination: Option<String>,
+    now: Timestamp,
     pub warnings: Vec<String>,
 }
 
 impl KeyReader {
-    pub fn new(lines: Option<KeyLines>, destination: Option<String>) -> Self {
-        Self { lines, destination, warnings: Vec::new() }
+    pub fn new(lines: Option<KeyLines>, destination: Option<String>, now: Timestamp) -> Self {
+        Self { lines, destination, now, warnings: Vec::new() }
     }
 
     /// All keys the options call for, in the order in which they are asked for: encryption, then HMAC.
@@ -139,7 +142,7 @@ impl KeyReader {
         };
         let seal = match &options.scheme {
             Scheme::Rijndael { mode, .. } => self.rijndael(*mode, secret)?,
-            Scheme::OpenPgp(gpg) => SealKey::OpenPgp(passphrase(&gpg.passphrase, secret)?),
+            Scheme::OpenPgp(gpg) => SealKey::OpenPgp(gpg::sealer(gpg, passphrase(&gpg.passphrase, secret)?, self.now)?),
         };
         Ok(Keys { seal, hmac })
     }
@@ -150,6 +153,7 @@ impl KeyReader {
             Scheme::Rijndael { key, .. } => key.as_ref(),
             Scheme::OpenPgp(gpg) => match (&gpg.signer, &gpg.passphrase) {
                 (Some(_), PassphraseSource::From(source)) => Some(source),
+                (Some(_), PassphraseSource::Agent) if gpg::is_locked_file(gpg, self.now)? => None,
                 _ => return Ok(None),
             },
         };
@@ -223,12 +227,12 @@ fn hmac_auth(digest: Digest, key: Secret<Vec<u8>>) -> Result<HmacAuth, KeyError>
 
 fn passphrase(source: &PassphraseSource, secret: Option<Secret<Vec<u8>>>) -> Result<SignerPassphrase, KeyError> {
     match (source, secret) {
-        (PassphraseSource::From(_), Some(secret)) => {
+        (_, Some(secret)) => {
             let text = String::from_utf8(secret.expose().clone()).map_err(|_| KeyError::PassphraseText)?;
             Ok(SignerPassphrase::Given(Passphrase::new(text)))
         }
-        (PassphraseSource::None, _) => Ok(SignerPassphrase::Empty),
-        _ => Ok(SignerPassphrase::Agent),
+        (PassphraseSource::None, None) => Ok(SignerPassphrase::Empty),
+        (PassphraseSource::Agent | PassphraseSource::From(_), None) => Ok(SignerPassphrase::Agent),
     }
 }
 
@@ -321,7 +325,7 @@ mod tests {
 
     #[test]
     fn one_key_per_line_is_read() {
-        let mut reader = KeyReader::new(Some(lines("one\r\ntwo\n\nlast")), None);
+        let mut reader = KeyReader::new(Some(lines("one\r\ntwo\n\nlast")), None, Timestamp::from_secs(0));
         let mut next = || reader.obtain(What::EncryptionKey, Some(&KeySource::Line));
         assert_eq!(next().unwrap().expose(), b"one");
         assert_eq!(next().unwrap().expose(), b"two");

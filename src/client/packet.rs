@@ -5,16 +5,18 @@ use super::options::Scheme;
 use super::table::FieldTable;
 use crate::access::Stanza;
 use crate::crypto::hmac::HmacAuth;
+use crate::crypto::openpgp;
+use crate::crypto::openpgp::framing::Prefix;
 use crate::crypto::rijndael::{self, RijndaelAuth};
 use crate::crypto::seal::{self, SealError, WireText};
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::StanzaId;
 use crate::net::AddrSet;
+use crate::reason::Reason;
 use crate::spa::{Envelope, HttpRules, Message, MessageError, Request};
 use crate::time::Lifetime;
 
 /// A sealed message.
-#[derive(Debug)]
 pub struct Packet {
     message: Message,
     text: WireText,
@@ -28,20 +30,35 @@ pub enum PacketError {
     #[error("the request cannot be sent: {0}\n     ask for less, or make the names shorter")]
     Message(#[from] MessageError),
     #[error(transparent)]
-    Seal(#[from] SealError),
+    OpenPgp(#[from] openpgp::SealError),
+    #[error(
+        "the packet would be {0} characters long, but a server takes {max} at most\n     \
+         use smaller keys: Curve25519 keys need about 530, RSA-2048 about 1030",
+        max = Envelope::MAX
+    )]
+    TooLong(usize),
+    #[error(transparent)]
+    Seal(SealError),
     #[error("the packet made cannot be read again: {0}\n     this is a mistake in fwknop; please report it")]
-    Check(crate::reason::Reason),
-    #[error("GnuPG encryption is not supported yet\n     use a shared key")]
-    OpenPgp,
+    Check(Reason),
+}
+
+impl From<SealError> for PacketError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::TooLong(length) => PacketError::TooLong(length),
+            other => PacketError::Seal(other),
+        }
+    }
 }
 
 impl Packet {
-    pub fn seal(message: Message, _scheme: &Scheme, keys: Keys) -> Result<Self, PacketError> {
+    pub fn seal(message: Message, keys: Keys) -> Result<Self, PacketError> {
         let plaintext = message.encode()?;
         let Keys { seal, hmac } = keys;
         let text = match &seal {
             SealKey::Rijndael(auth) => seal::rijndael(&plaintext, auth, hmac.as_ref())?,
-            SealKey::OpenPgp(_) => return Err(PacketError::OpenPgp),
+            SealKey::OpenPgp(sealer) => seal::openpgp(sealer.seal(plaintext.expose())?, hmac.as_ref())?,
         };
         Ok(Self { message, text, hmac, seal })
     }
@@ -60,32 +77,53 @@ impl Packet {
     }
 
     /// What a user may want to know about the packet's size.
-    pub fn notes(&self, _verbose: u8) -> Vec<String> {
-        let mut notes = Vec::new();
-        let tag = self.hmac.as_ref().map_or(0, HmacAuth::tag_len);
-        let counted = match self.message.request {
-            Request::Command { .. } => self.text.len() - tag + rijndael::PREFIX.len(),
-            _ => self.text.len(),
-        };
-        if counted >= RIJNDAEL_MAX {
+    pub fn notes(&self, verbose: u8) -> Vec<String> {
+        let (length, mut notes) = (self.text.len(), Vec::new());
+        match &self.seal {
+            SealKey::Rijndael(_) if self.original_counts() >= OPENPGP_MIN => notes.push(format!(
+                "note: a server of the original takes a packet of {length} characters for GnuPG and drops it"
+            )),
+            _ => {}
+        }
+        if verbose > 0 && length > UNFRAGMENTED {
             notes.push(format!(
-                "note: a server of the original takes a packet of {} characters for GnuPG and drops it",
-                self.text.len()
+                "note: the packet has {length} characters; over {UNFRAGMENTED} it may be fragmented on the way and lost"
             ));
         }
         notes
     }
 
-    /// Reads the packet with the keys that made it.
-    pub fn check(&self) -> Result<Message, PacketError> {
+    /// The length by which the original tells the schemes apart; command messages are counted in another way.
+    fn original_counts(&self) -> usize {
+        let tag = self.hmac.as_ref().map_or(0, HmacAuth::tag_len);
+        match self.message.request {
+            Request::Command { .. } => self.text.len() - tag + rijndael::PREFIX.len(),
+            _ => self.text.len(),
+        }
+    }
+
+    /// Reads the packet as a server would, with the keys that made it. `None`: only the server can decrypt it, but up to
+    /// there it is as it should be.
+    pub fn check(&self) -> Result<Option<Message>, PacketError> {
         let failed = PacketError::Check;
         let envelope = Envelope::recognise(self.text.as_bytes(), HttpRules::default()).map_err(failed)?;
-        let SealKey::Rijndael(auth) = &self.seal else { return Err(PacketError::OpenPgp) };
-        let keyrings = Keyrings::default();
-        let stanza = stanza_with(auth, self.hmac.clone());
-        let mut unsealing = Unsealing::new(&envelope, &keyrings, self.message.time);
-        let plaintext = unsealing.unseal(&stanza).map_err(failed)?;
-        Message::decode(plaintext.value().expose()).map_err(failed)
+        match &self.seal {
+            SealKey::Rijndael(auth) => {
+                let keyrings = Keyrings::default();
+                let stanza = stanza_with(auth, self.hmac.clone());
+                let mut unsealing = Unsealing::new(&envelope, &keyrings, self.message.time);
+                let plaintext = unsealing.unseal(&stanza).map_err(failed)?;
+                Message::decode(plaintext.value().expose()).map(Some).map_err(failed)
+            }
+            SealKey::OpenPgp(_) => match &self.hmac {
+                None => Ok(None),
+                Some(hmac) => {
+                    let (body, tag) = envelope.split_tag(hmac.tag_len()).map_err(failed)?;
+                    let genuine = hmac.verify(Prefix::STANDARD.as_str(), body, tag);
+                    if genuine { Ok(None) } else { Err(failed(Reason::HmacMismatch)) }
+                }
+            },
+        }
     }
 }
 
@@ -110,4 +148,7 @@ fn stanza_with(auth: &RijndaelAuth, hmac: Option<HmacAuth>) -> Stanza {
 }
 
 /// From this length on the original takes a text for OpenPGP (`spec/wire.md` 7.3).
-const RIJNDAEL_MAX: usize = 400;
+const OPENPGP_MIN: usize = 400;
+
+/// What fits into one datagram wherever IPv6 gets through: 1280 octets without the headers.
+const UNFRAGMENTED: usize = 1232;

@@ -1,0 +1,91 @@
+//! Who makes the OpenPGP message: GnuPG for keys in its home, Sequoia when the keys are named by their files.
+
+use std::fs;
+use std::path::Path;
+
+use super::options::GpgOptions;
+use crate::crypto::openpgp::gpgme::{GnuPg, GpgmeSealer};
+use crate::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
+use crate::crypto::openpgp::{SealError, Sealer, SignerPassphrase};
+use crate::secret::Passphrase;
+use crate::time::Timestamp;
+
+/// Why no message can be made. The second line says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum GpgError {
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("the key file {file} cannot be read")]
+    File {
+        file: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "'{file}' is a key file, but '{other}' is none\n     name both as files, or import the file with gpg --import and name its key"
+    )]
+    Mixed { file: String, other: String },
+}
+
+/// The maker of the message, with both keys found and checked.
+pub fn sealer(gpg: &GpgOptions, passphrase: SignerPassphrase, now: Timestamp) -> Result<Box<dyn Sealer>, GpgError> {
+    match files(gpg)? {
+        Some(files) => {
+            let passphrase = match &passphrase {
+                SignerPassphrase::Given(passphrase) => Some(passphrase),
+                SignerPassphrase::Agent | SignerPassphrase::Empty => None,
+            };
+            Ok(Box::new(files.sealer(passphrase, now)?))
+        }
+        None => {
+            let home = GnuPg { home: gpg.home.clone(), program: gpg.exe.clone() };
+            let signer = gpg.signer.as_deref().map(|signer| (signer, passphrase));
+            Ok(Box::new(GpgmeSealer::new(&home, &gpg.recipient, signer)?))
+        }
+    }
+}
+
+/// Whether the signing key is in a file and has a passphrase: then no agent can ask for it.
+pub fn is_locked_file(gpg: &GpgOptions, now: Timestamp) -> Result<bool, GpgError> {
+    let Some(files) = files(gpg)? else { return Ok(false) };
+    match files.sealer(None, now) {
+        Ok(_) => Ok(false),
+        Err(SealError::Passphrase { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The keys as files, by their names.
+struct KeyFiles<'a> {
+    recipient: (&'a str, Vec<u8>),
+    signer: Option<(&'a str, zeroize::Zeroizing<Vec<u8>>)>,
+}
+
+impl KeyFiles<'_> {
+    fn sealer(&self, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<SequoiaSealer, SealError> {
+        let (place, data) = &self.recipient;
+        let recipient = KeyFile { data, wanted: None, place };
+        let signer = self.signer.as_ref().map(|(place, data)| (KeyFile { data, wanted: None, place }, passphrase));
+        SequoiaSealer::new(recipient, signer, now)
+    }
+}
+
+fn files(gpg: &GpgOptions) -> Result<Option<KeyFiles<'_>>, GpgError> {
+    let is_file = |name: &str| Path::new(name).is_file();
+    let read = |file: &str| fs::read(file).map_err(|source| GpgError::File { file: file.to_owned(), source });
+    let mixed = |file: &str, other: &str| GpgError::Mixed { file: file.to_owned(), other: other.to_owned() };
+    let recipient = gpg.recipient.as_str();
+    match gpg.signer.as_deref() {
+        None if is_file(recipient) => Ok(Some(KeyFiles { recipient: (recipient, read(recipient)?), signer: None })),
+        None => Ok(None),
+        Some(signer) => match (is_file(recipient), is_file(signer)) {
+            (true, true) => Ok(Some(KeyFiles {
+                recipient: (recipient, read(recipient)?),
+                signer: Some((signer, read(signer)?.into())),
+            })),
+            (true, false) => Err(mixed(recipient, signer)),
+            (false, true) => Err(mixed(signer, recipient)),
+            (false, false) => Ok(None),
+        },
+    }
+}

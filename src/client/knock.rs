@@ -1,0 +1,159 @@
+//! The main job: compose, seal, show, send.
+
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
+
+use super::args::Args;
+use super::compose::{self, Allow, Circumstances, OuterPort};
+use super::keys::{KeyLines, KeyReader};
+use super::layers::Layers;
+use super::options::{Given, Options, Transport};
+use super::output::{complain, print, warn, write_private};
+use super::packet::Packet;
+use super::send::{FamilyChoice, Route};
+use super::{Failure, user};
+use crate::config::Complaints;
+use crate::net::Port;
+use crate::spa::{RandomValue, Request};
+use crate::time::Timestamp;
+
+pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
+    let options = meaning(args, layers)?;
+    if options.send.destination.is_none() && !args.files.test {
+        return Err(Failure::refused("no server is named", "name it with -D, or only make the packet with -T"));
+    }
+    let here = circumstances()?;
+    let now = here.now;
+    let message = compose::compose(&options.ask, here)?;
+    if let (OuterPort::Random, Request::Nat { ports, target, allow, .. }) = (options.ask.nat.outer, &message.request) {
+        let port = ports.first().port;
+        print(&format!(
+            "[+] Randomly assigned port '{port}' on: '{allow},{ports}' will grant access to: '{target}'\n"
+        ))?;
+    }
+    if message.request.allow().is_ipv6() {
+        warn("note: servers of the original refuse requests for an IPv6 address");
+    }
+
+    let lines = match (args.keys.stdin, args.keys.fd) {
+        (true, _) => Some(KeyLines::stdin()),
+        (false, Some(number)) => Some(KeyLines::descriptor(number)?),
+        (false, None) => None,
+    };
+    let mut reader = KeyReader::new(lines, options.send.destination.clone(), now);
+    let keys = reader.read(&options)?;
+    reader.warnings.iter().for_each(|warning| warn(&format!("warning: {warning}")));
+
+    let packet = Packet::seal(message, keys)?;
+    packet.notes(options.verbose).iter().for_each(|note| warn(note));
+    if options.verbose > 0 || args.files.test {
+        print(&format!("{}\n", packet.table(&options.scheme)?))?;
+    }
+    if let Some(path) = &args.files.save_packet {
+        write_private(path, &format!("{}\n", packet.text()), args.files.save_packet_append)?;
+    }
+    deliver(args, &options, &packet)
+}
+
+fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> {
+    let given = Given {
+        command: args.ask.server_cmd.clone().map(OsStringExt::into_vec),
+        key_lines: args.keys.stdin || args.keys.fd.is_some(),
+    };
+    let mut complaints = Complaints::default();
+    let options = Options::resolve(layers, given, &mut complaints);
+    let (options, notes) = complaints.judge(options)?;
+    complain(&notes);
+    Ok(options)
+}
+
+fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failure> {
+    let port = if options.send.random_port { random_port()?.get() } else { options.send.port };
+    if options.verbose > 0 {
+        print(&transmit_block(options, port))?;
+    }
+    if args.files.test {
+        print("test mode enabled, SPA packet not actually sent.\n")?;
+        if options.verbose > 0 {
+            print("send_spa_packet: bytes sent: 0\n")?;
+        }
+        return match packet.check()? {
+            Some(message) if options.verbose > 0 => {
+                let table = packet.decoded_table(&message, &options.scheme)?;
+                print(&format!("\nDump of the Decoded Data\n{table}\n"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                warn("note: only the holder of the server's key can decrypt this packet");
+                Ok(())
+            }
+        };
+    }
+    let (to, bytes) = transmit(options, packet, port)?;
+    if options.verbose > 0 {
+        print(&format!("send_spa_packet: bytes sent: {bytes}\n"))?;
+    }
+    if options.verbose > 1 {
+        print(&format!("sent to {to}\n"))?;
+    }
+    Ok(())
+}
+
+fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr, usize), Failure> {
+    let agent = options.send.user_agent.as_deref().unwrap_or(USER_AGENT);
+    if options.send.transport == Transport::Http && !agent.starts_with("Fwknop") {
+        warn("note: servers read a request only when its User-Agent begins with Fwknop, unless told otherwise");
+    }
+    let wants_ipv6 = matches!(options.ask.allow, Some(Allow::Address(address)) if address.is_ipv6());
+    let route = Route {
+        host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to go on without one
+        port,
+        source_port: options.send.source_port,
+        transport: options.send.transport,
+        family: match (options.send.ipv4_only, wants_ipv6) {
+            (true, _) => FamilyChoice::Ipv4Only,
+            (false, true) => FamilyChoice::Ipv6First,
+            (false, false) => FamilyChoice::Ipv4First,
+        },
+        user_agent: agent,
+    };
+    Ok(route.send(packet.text())?)
+}
+
+const USER_AGENT: &str = concat!("Fwknop/", env!("CARGO_PKG_VERSION"));
+
+fn transmit_block(options: &Options, port: u16) -> String {
+    let source = match options.send.source_port {
+        0 => "<OS assigned>".to_owned(),
+        port => port.to_string(),
+    };
+    format!(
+        "Generating SPA packet:\n            protocol: {}\n         source port: {source}\n    \
+         destination port: {port}\n             IP/host: {}\n",
+        options.send.transport.name(),
+        options.send.destination.as_deref().unwrap_or("<NULL>"),
+    )
+}
+
+fn circumstances() -> Result<Circumstances, Failure> {
+    Ok(Circumstances {
+        now: Timestamp::now(),
+        random: RandomValue::generate().map_err(Failure::Random)?,
+        random_port: random_port()?,
+        user_names: user::names(),
+    })
+}
+
+/// 10000 to 65534, each equally likely. Not taken from the packet, of which it would tell five digits.
+fn random_port() -> Result<Port, Failure> {
+    const FIRST: u16 = 10_000;
+    const LAST: u16 = 65_534;
+    loop {
+        let mut bytes = [0u8; 2];
+        getrandom::fill(&mut bytes).map_err(Failure::Random)?;
+        let port = u16::from_ne_bytes(bytes);
+        if let (FIRST..=LAST, Some(port)) = (port, Port::new(port)) {
+            return Ok(port);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the user sees, and files that only the user shall see.
+
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use clap::error::ErrorKind;
+
+use super::{Failure, variables};
+use crate::cli::{EXIT_FAILURE, EXIT_OK};
+use crate::config::{Complaint, Complaints, Place};
+
+/// Writes a file that only its owner can read: a packet opens a door, and keys open all of them.
+pub(super) fn write_private(path: &Path, text: &str, append: bool) -> Result<(), Failure> {
+    let failed = |source| Failure::File { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    if append {
+        options.append(true)
+    } else {
+        options.write(true).truncate(true)
+    };
+    let mut file = options.open(path).map_err(failed)?;
+    // It may have been there before, open to others.
+    if file.metadata().map_err(failed)?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    }
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
+}
+
+/// To people, on standard error. When that is closed, nobody listens.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "fwknop: {text}");
+}
+
+pub(super) fn complain(complaints: &Complaints) {
+    complaints.iter().for_each(|complaint| warn(&shown(complaint)));
+}
+
+/// On the command line nobody wrote the variable's name that the check puts in front.
+fn shown(complaint: &Complaint) -> String {
+    let mut complaint = complaint.clone();
+    if let Place::Option(_) = complaint.place
+        && let Some((name, what)) = complaint.what.split_once(": ")
+        && variables::TABLE.variables.iter().any(|variable| variable.name == name)
+    {
+        complaint.what = what.to_owned();
+    }
+    complaint.to_string()
+}
+
+/// Help goes to standard output and is no failure.
+pub(super) fn usage(error: &clap::Error) -> u8 {
+    if error.kind() == ErrorKind::DisplayHelp {
+        return if error.print().is_ok() { EXIT_OK } else { EXIT_FAILURE };
+    }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines.next().unwrap_or_default();
+    let tip = lines.find_map(|line| line.strip_prefix("tip: ")).unwrap_or("see: fwknop --help");
+    warn(&format!("{}\n     {tip}", what.strip_prefix("error: ").unwrap_or(what)));
+    EXIT_FAILURE
+}
