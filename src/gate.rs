@@ -1,9 +1,11 @@
 //! The gate: the order of all checks. Bytes and `now` in, a verdict out; no IO but the replay store, no clock, no log.
 //!
 //! Cheapest and least trusting first, so that a forgery costs a hash and not public-key work:
-//! shape → source → replay of the same text → per stanza: expiry, authentication, decryption, decoding → age →
+//! shape → source → replay of the same text → known to be refused → per stanza: expiry, authentication, decryption, decoding → age →
 //! remember → policy. The first stanza that permits wins; when none does, the refusal is that of the stanza that got
 //! furthest.
+
+mod spent;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use crate::reason::Reason;
 use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules, Message};
 use crate::time::Timestamp;
+use spent::Spent;
 
 /// Everything that decides on packets.
 pub struct Gate {
@@ -24,6 +27,8 @@ pub struct Gate {
     grants: GrantTable,
     rules: GateRules,
     tidied: Option<Timestamp>,
+    spent: Spent,
+    trouble: Option<StoreError>,
 }
 
 /// What holds for all stanzas.
@@ -45,7 +50,6 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     pub grant: Grant,
-    pub message: Message,
     pub supersedes: Vec<Grant>,
 }
 
@@ -70,12 +74,22 @@ impl Gate {
         replay: Box<dyn ReplayStore + Send>,
         last: GrantId,
     ) -> Self {
-        Self { access, keyrings, replay, grants: GrantTable::after(last), rules, tidied: None }
+        Self {
+            access,
+            keyrings,
+            replay,
+            grants: GrantTable::after(last),
+            rules,
+            tidied: None,
+            spent: Spent::default(),
+            trouble: None,
+        }
     }
 
     /// Exchanges what the configuration says and keeps what has happened: open grants and what was seen.
     pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) {
         (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
+        self.spent = Spent::default();
     }
 
     pub fn handle(&mut self, datagram: &Datagram, now: Timestamp) -> Verdict {
@@ -88,7 +102,9 @@ impl Gate {
     fn admit(&mut self, datagram: &Datagram, now: Timestamp) -> Result<Opening, Refusal> {
         let envelope = Envelope::recognise(&datagram.payload, self.rules.http)?;
         let stanzas = self.access.candidates(&datagram.origin)?;
-        refuse_seen(&*self.replay, &envelope.replay_key())?;
+        let key = envelope.replay_key();
+        refuse_seen(&mut *self.replay, &key, &mut self.trouble)?;
+        self.spent.refuse_known(&key)?;
 
         let id = self.grants.next_id().map_err(|_| Reason::TooManyGrants)?;
         let mut passage = Passage {
@@ -98,13 +114,20 @@ impl Gate {
             replay: &mut *self.replay,
             max_age: self.rules.max_age,
             now,
+            trouble: &mut self.trouble,
             id,
             remembered: None,
         };
-        let (grant, message) = passage.first_that_permits(&stanzas)?;
+        let grant = match passage.first_that_permits(&stanzas) {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                self.spent.note(key, &refusal);
+                return Err(refusal);
+            }
+        };
         self.grants.insert(grant.clone());
         let supersedes = self.grants.superseded_by(&grant);
-        Ok(Opening { grant, message, supersedes })
+        Ok(Opening { grant, supersedes })
     }
 
     /// Takes an opening back that the firewall did not take: what it would have made superfluous still stands.
@@ -113,9 +136,19 @@ impl Gate {
         opening.supersedes.iter().for_each(|older| self.grants.insert(older.clone()));
     }
 
-    /// Takes up a grant that a former daemon left open.
-    pub fn adopt(&mut self, grant: Grant) {
+    /// Takes up a grant that a former daemon left open. Another daemon may have used its number as well.
+    pub fn adopt(&mut self, mut grant: Grant) {
+        if self.grants.contains(grant.id)
+            && let Ok(id) = self.grants.next_id()
+        {
+            grant.id = id;
+        }
         self.grants.insert(grant);
+    }
+
+    /// What went wrong with the replay store since the last call: the reason behind [`Reason::ReplayStore`].
+    pub fn take_trouble(&mut self) -> Option<StoreError> {
+        self.trouble.take()
     }
 
     /// Takes out the grants that have ended.
@@ -153,13 +186,14 @@ struct Passage<'a> {
     replay: &'a mut dyn ReplayStore,
     max_age: Option<Duration>,
     now: Timestamp,
+    trouble: &'a mut Option<StoreError>,
     id: GrantId,
     /// The message this very packet was remembered as: a later stanza must not take it for a replay.
     remembered: Option<ReplayKey>,
 }
 
 impl Passage<'_> {
-    fn first_that_permits(&mut self, stanzas: &[&Stanza]) -> Result<(Grant, Message), Refusal> {
+    fn first_that_permits(&mut self, stanzas: &[&Stanza]) -> Result<Grant, Refusal> {
         let mut furthest: Option<Refusal> = None;
         for stanza in stanzas {
             match self.try_stanza(stanza) {
@@ -177,7 +211,7 @@ impl Passage<'_> {
         Err(furthest.unwrap_or_else(|| Reason::NoSourceMatch.into()))
     }
 
-    fn try_stanza(&mut self, stanza: &Stanza) -> Result<(Grant, Message), Refusal> {
+    fn try_stanza(&mut self, stanza: &Stanza) -> Result<Grant, Refusal> {
         let at = |reason: Reason| Refusal { stanza: Some(stanza.id), ..reason.into() };
         stanza.refuse_expired(self.now).map_err(at)?;
         let plaintext = self.unsealing.unseal(stanza).map_err(at)?;
@@ -202,7 +236,7 @@ impl Passage<'_> {
                 origin: self.datagram.origin,
             }),
         };
-        Ok((grant, message.value().clone()))
+        Ok(grant)
     }
 
     /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is
@@ -211,38 +245,43 @@ impl Passage<'_> {
         let time = message.value().time;
         let age = time.age_at(self.now);
         let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
-        let forgettable = self.max_age.map(|window| time.plus(window));
-        let below_floor = forgettable.is_some_and(|end| end <= self.replay.floor());
-        if below_floor || (out_of_window && age.seconds > 0) {
+        let forgotten = time <= self.replay.floor();
+        if forgotten || (out_of_window && age.seconds > 0) {
             return Err(Reason::TooOld(age).into());
         }
-        self.remember(identity, forgettable)?;
+        self.remember(identity, time)?;
         if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(()) }
     }
 
-    fn remember(&mut self, identity: ReplayKey, until: Option<Timestamp>) -> Result<(), Refusal> {
+    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp) -> Result<(), Refusal> {
         if self.remembered == Some(identity) {
             return Ok(());
         }
-        refuse_seen(self.replay, &identity)?;
+        refuse_seen(self.replay, &identity, self.trouble)?;
         let entry = Entry {
             keys: [self.envelope.replay_key(), identity],
             seen: Seen { origin: self.datagram.origin, at: self.now },
-            until,
+            stamped,
+            until: self.max_age.map(|window| stamped.plus(window)),
             grant: self.id,
         };
-        self.replay.remember(&entry).map_err(|_| Reason::ReplayStore)?;
+        self.replay.remember(&entry).map_err(|error| failed(error, self.trouble))?;
         self.remembered = Some(identity);
         Ok(())
     }
 }
 
-fn refuse_seen(replay: &dyn ReplayStore, key: &ReplayKey) -> Result<(), Refusal> {
+fn refuse_seen(replay: &mut dyn ReplayStore, key: &ReplayKey, trouble: &mut Option<StoreError>) -> Result<(), Refusal> {
     match replay.seen(key) {
         Ok(None) => Ok(()),
         Ok(Some(seen)) => Err(Refusal { first_seen: Some(Box::new(seen)), ..Reason::Replay.into() }),
-        Err(_) => Err(Reason::ReplayStore.into()),
+        Err(error) => Err(failed(error, trouble)),
     }
+}
+
+fn failed(error: StoreError, trouble: &mut Option<StoreError>) -> Refusal {
+    *trouble = Some(error);
+    Reason::ReplayStore.into()
 }
 
 /// How far a refused packet came: authentic, of the right kind, or not even that.

@@ -76,6 +76,7 @@ impl GrantTable {
 
     /// Adds a grant under the id it got from [`next_id`](Self::next_id), or one that was found open at start.
     pub fn insert(&mut self, grant: Grant) {
+        self.remove(grant.id);
         self.last = self.last.max(grant.id);
         self.by_end.insert((grant.until, grant.id));
         self.by_address.insert((grant.allow, grant.id));
@@ -103,12 +104,15 @@ impl GrantTable {
     /// Takes out what has ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
         let mut ended = Vec::new();
-        while let Some((until, id)) = self.by_end.first().copied()
-            && until <= now
-        {
-            ended.extend(self.remove(id));
+        while self.by_end.first().is_some_and(|(until, _)| *until <= now) {
+            let due = self.by_end.pop_first();
+            ended.extend(due.and_then(|(_, id)| self.remove(id)));
         }
         ended
+    }
+
+    pub fn contains(&self, id: GrantId) -> bool {
+        self.open.contains_key(&id)
     }
 
     pub fn next_end(&self) -> Option<Timestamp> {
@@ -149,6 +153,16 @@ mod tests {
         assert!(table.expire(Timestamp::from_secs(109)).is_empty());
         assert_eq!(ids(&table.expire(Timestamp::from_secs(130))), [2, 1]);
         assert!(table.expire(Timestamp::from_secs(999)).is_empty());
+        assert_eq!(table.next_end(), None);
+    }
+
+    #[test]
+    fn a_number_stands_for_one_grant_only() {
+        let mut table = GrantTable::default();
+        table.insert(grant(1, "192.0.2.1", "tcp/22", 110));
+        table.insert(grant(1, "192.0.2.2", "tcp/22", 130));
+        assert_eq!(table.next_end(), Some(Timestamp::from_secs(130)));
+        assert_eq!(ids(&table.expire(Timestamp::from_secs(200))), [1]);
         assert_eq!(table.next_end(), None);
     }
 

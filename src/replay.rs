@@ -5,8 +5,8 @@
 //! (RFC 9580 section 4.2), so the second key comes from inside the authenticated message.
 //!
 //! Invariants: only authenticated messages are remembered; they are remembered durably before anything is opened; and a
-//! message may be forgotten only once it is too old to be taken, whatever the clock does later: what is older than the
-//! store's [`floor`](ReplayStore::floor) is refused without a look.
+//! message may be forgotten only once it is too old to be taken, whatever the clock and the configuration do later: what
+//! is stamped at or before the store's [`floor`](ReplayStore::floor) is refused without a look.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,6 +40,8 @@ pub struct Entry {
     /// The text as received, and the message inside.
     pub keys: [ReplayKey; 2],
     pub seen: Seen,
+    /// The message's own time stamp.
+    pub stamped: Timestamp,
     /// When it may be forgotten; `None` is never.
     pub until: Option<Timestamp>,
     /// The number set aside for what the message may open: kept with it, so that no number is given out twice.
@@ -48,12 +50,12 @@ pub struct Entry {
 
 /// The memory itself: here in RAM, in the daemon a file.
 pub trait ReplayStore {
-    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
+    fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
 
     /// Remembers the whole entry, or nothing. Durable on return.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// Messages that may be forgotten at this moment or earlier must be refused as too old. It never moves back.
+    /// Messages stamped at this moment or earlier must be refused: they may have been forgotten. It never moves back.
     fn floor(&self) -> Timestamp;
 
     /// Drops what may be forgotten, and raises the floor.
@@ -69,7 +71,7 @@ pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 #[derive(Debug)]
 pub struct MemoryStore {
     seen: HashMap<ReplayKey, Seen>,
-    by_end: BTreeMap<Timestamp, Vec<ReplayKey>>,
+    by_end: BTreeMap<Timestamp, Vec<Entry>>,
     floor: Timestamp,
 }
 
@@ -80,14 +82,14 @@ impl Default for MemoryStore {
 }
 
 impl ReplayStore for MemoryStore {
-    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+    fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
         Ok(self.seen.get(key).copied())
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
         self.seen.extend(entry.keys.iter().map(|key| (*key, entry.seen)));
         if let Some(until) = entry.until {
-            self.by_end.entry(until).or_default().extend(&entry.keys);
+            self.by_end.entry(until).or_default().push(*entry);
         }
         Ok(())
     }
@@ -100,9 +102,11 @@ impl ReplayStore for MemoryStore {
         while let Some(entry) = self.by_end.first_entry()
             && *entry.key() < now
         {
-            self.floor = self.floor.max(*entry.key());
-            for key in entry.remove() {
-                self.seen.remove(&key);
+            for forgotten in entry.remove() {
+                self.floor = self.floor.max(forgotten.stamped);
+                for key in forgotten.keys {
+                    self.seen.remove(&key);
+                }
             }
         }
         Ok(())

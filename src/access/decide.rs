@@ -34,7 +34,7 @@ impl Stanza {
         }
     }
 
-    /// `source` is the address the packet speaks for: its own, or the one a trusted proxy names.
+    /// `source` is the address the packet speaks for: its own, or the one a proxy names.
     pub fn decide(&self, message: &Message, source: IpAddr) -> Result<Decision, Reason> {
         let allow = self.address(message.request.allow(), source)?;
         self.check_user(message)?;
@@ -52,7 +52,10 @@ impl Stanza {
     fn address(&self, asked: IpAddr, source: IpAddr) -> Result<IpAddr, Reason> {
         match asked {
             asked if !asked.is_unspecified() => Ok(asked),
-            _ if self.require_source_address => Err(Reason::SourceAddressRequired),
+            // A source that is no host's: the capture refuses them, and so do we.
+            _ if self.require_source_address || source.is_unspecified() || source.is_multicast() => {
+                Err(Reason::SourceAddressRequired)
+            }
             _ => Ok(source.to_canonical()),
         }
     }

@@ -12,7 +12,9 @@ use openpgp::Fingerprint;
 
 /// A value whose MAC or signature has been checked, and by whose key.
 ///
-/// Only this module can make one, so a check cannot be skipped.
+/// Only this module can make one, so a check cannot be skipped. How much the check is worth is up to the stanza: without
+/// an HMAC, a Rijndael message is protected by the unkeyed digest that `Message::decode` checks, and
+/// [`Signer::Unsigned`] says that no signature was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authenticated<T> {
     value: T,

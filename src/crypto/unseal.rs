@@ -9,7 +9,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::openpgp::{Engine, KeyringId, Opened, framing};
+use super::openpgp::framing::{self, Prefix};
+use super::openpgp::{Engine, KeyringId, Opened};
 use super::{Authenticated, Signer, rijndael};
 use crate::access::{OpenPgpAccess, Stanza};
 use crate::reason::Reason;
@@ -37,21 +38,27 @@ pub struct Unsealing<'a> {
     envelope: &'a Envelope,
     keyrings: &'a Keyrings,
     now: Timestamp,
+    /// The messages that the text can be, for each length of its body: one per tag length.
+    candidates: Vec<(usize, Readings)>,
     /// What has been decrypted already. Few: one per keyring and tag length.
     opened: Vec<(KeyringId, Vec<u8>, Result<Opened, Reason>)>,
 }
 
+/// The messages that a body can stand for.
+type Readings = Vec<(Prefix, Vec<u8>)>;
+
 impl<'a> Unsealing<'a> {
     pub fn new(envelope: &'a Envelope, keyrings: &'a Keyrings, now: Timestamp) -> Self {
-        Self { envelope, keyrings, now, opened: Vec::new() }
+        Self { envelope, keyrings, now, candidates: Vec::new(), opened: Vec::new() }
     }
 
     /// Authenticates and decrypts with the keys of `stanza`.
     pub fn unseal(&mut self, stanza: &Stanza) -> Result<Authenticated<Secret<Vec<u8>>>, Reason> {
+        let envelope = self.envelope;
         let (body, tag) = match &stanza.hmac {
-            None => (self.envelope.text(), None),
+            None => (envelope.text(), None),
             Some(hmac) => {
-                let (body, tag) = self.envelope.split_tag(hmac.tag_len())?;
+                let (body, tag) = envelope.split_tag(hmac.tag_len())?;
                 (body, Some((hmac, tag)))
             }
         };
@@ -68,9 +75,12 @@ impl<'a> Unsealing<'a> {
             }
         }
         if let Some(access) = &stanza.openpgp {
-            let candidates = framing::candidates(body);
-            match candidates.into_iter().find(|(prefix, _)| genuine(prefix.as_str())) {
-                Some((_, message)) => return self.open_openpgp(access, message),
+            let candidates = self.candidates(body);
+            match candidates.iter().find(|(prefix, _)| genuine(prefix.as_str())) {
+                Some((_, message)) => {
+                    let message = message.clone();
+                    return self.open_openpgp(access, message);
+                }
                 None if tag.is_some() => refusal = Reason::HmacMismatch,
                 None if refusal == Reason::NoKey => refusal = Reason::GpgDecrypt,
                 None => {}
@@ -81,6 +91,15 @@ impl<'a> Unsealing<'a> {
             Reason::NoKey if tag.is_some() => Err(Reason::HmacMismatch),
             reason => Err(reason),
         }
+    }
+
+    fn candidates(&mut self, body: &str) -> &[(Prefix, Vec<u8>)] {
+        let known = self.candidates.iter().position(|(length, _)| *length == body.len());
+        let at = known.unwrap_or_else(|| {
+            self.candidates.push((body.len(), framing::candidates(body)));
+            self.candidates.len() - 1
+        });
+        &self.candidates[at].1
     }
 
     fn open_openpgp(

@@ -3,7 +3,8 @@
 //! The structured line has fixed keys (`open`, `refuse`, `close`); the original's lines (`spec/server.md` 10, cited as
 //! L…) are kept because logcheck, OSSEC and fail2ban rules match them. Never a key, a passphrase or a packet.
 //!
-//! Strangers can cause refusals at will, so those that nobody signed are limited in rate; with `-v` all are written.
+//! Strangers can cause refusals at will, also signed ones by sending a captured packet again, so refusals are limited in
+//! rate; with `-v` all are written.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -34,7 +35,10 @@ pub enum Level {
 pub struct Journal {
     sink: Sink,
     verbose: u8,
-    allowance: Allowance,
+    /// For refusals that nobody signed.
+    strangers: Allowance,
+    /// For refusals of signed messages: these must not be lost in what strangers send.
+    signed: Allowance,
 }
 
 /// Why a grant ended.
@@ -51,7 +55,7 @@ pub enum Closed {
 
 impl Journal {
     pub fn new(sink: Sink, verbose: u8) -> Self {
-        Self { sink, verbose, allowance: Allowance::full() }
+        Self { sink, verbose, strangers: Allowance::full(), signed: Allowance::full() }
     }
 
     pub fn set_verbose(&mut self, verbose: u8) {
@@ -72,6 +76,7 @@ impl Journal {
 
     /// `target` is what the firewall calls the place, for the original's line.
     pub fn opened(&mut self, opening: &Opening, target: &str) {
+        self.tell_suppressed();
         let grant = &opening.grant;
         let mut line = format!("open    grant={}", grant.id);
         if let Some(knock) = &grant.knock {
@@ -90,13 +95,11 @@ impl Journal {
     }
 
     pub fn refused(&mut self, origin: &Origin, refusal: &Refusal, now: Timestamp) {
-        let limited = refusal.signer.is_none() && self.verbose == 0;
-        if limited && !self.allowance.take(now) {
+        let allowance = if refusal.signer.is_some() { &mut self.signed } else { &mut self.strangers };
+        if self.verbose == 0 && !allowance.take(now) {
             return;
         }
-        if let Some(count) = self.allowance.suppressed() {
-            self.note(Level::Warning, format!("refuse  suppressed={count}"));
-        }
+        self.tell_suppressed();
         let mut line = format!("refuse  src={} reason={}", origin.src, refusal.reason);
         push_detail(&mut line, &refusal.reason);
         push_stanza(&mut line, refusal.stanza);
@@ -109,7 +112,16 @@ impl Journal {
         self.note(Level::Warning, line);
     }
 
+    /// How much was left out, with the next line of any kind.
+    fn tell_suppressed(&mut self) {
+        let count = self.strangers.suppressed() + self.signed.suppressed();
+        if count > 0 {
+            self.note(Level::Warning, format!("refuse  suppressed={count}"));
+        }
+    }
+
     pub fn closed(&mut self, grant: &Grant, why: Closed) {
+        self.tell_suppressed();
         let mut line = format!("close   grant={} allow={} ports={} reason=", grant.id, grant.allow, grant.ports);
         let _ = match why {
             Closed::Expired => line.write_str("expired"),
@@ -221,9 +233,8 @@ impl Allowance {
     }
 
     /// How many lines were left out since the last one.
-    fn suppressed(&mut self) -> Option<u64> {
-        let count = std::mem::take(&mut self.suppressed);
-        (count > 0).then_some(count)
+    fn suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
     }
 }
 
@@ -245,7 +256,7 @@ mod tests {
         let now = Timestamp::from_secs(1000);
         let burst = (0..1000).filter(|_| allowance.take(now)).count();
         assert_eq!(burst, 50);
-        assert_eq!(allowance.suppressed(), Some(950));
+        assert_eq!(allowance.suppressed(), 950);
         let later = (0..1000).filter(|_| allowance.take(now.plus(Duration::from_secs(1)))).count();
         assert_eq!(later, 5);
         assert!((0..10).any(|_| allowance.take(Timestamp::from_secs(10))), "a clock set back silences us");

@@ -106,6 +106,9 @@ impl Daemon<'_> {
             Verdict::Open(opening) => self.open(&opening, now),
             Verdict::Refuse(refusal) => self.journal.refused(&datagram.origin, &refusal, now),
         }
+        if let Some(error) = self.gate.take_trouble() {
+            self.journal.trouble(&error);
+        }
         // Only what was authentic is ever stored, and only then is there anything to forget.
         if let Err(error) = self.gate.tidy(now) {
             self.journal.trouble(&error);

@@ -98,7 +98,7 @@ fn parse_digest_cache(settings: &Settings) -> Result<ExitCode, Failed> {
     eprintln!(
         "Using replay store: '{}' (entry count = {}, taken over = {imported})",
         settings.server.run_dir.join(state::FILE).display(),
-        state.len()?
+        state.count()?
     );
     eprintln!("Digest cache parsed, exiting.");
     Ok(ExitCode::SUCCESS)
@@ -177,7 +177,7 @@ fn open_replay(
     if args.test {
         return Ok((Box::new(MemoryStore::default()), GrantId::default()));
     }
-    let (state, imported) = open_state(server, args.rotate_digest_cache)?;
+    let (mut state, imported) = open_state(server, args.rotate_digest_cache)?;
     if imported > 0 {
         journal.note(Level::Info, format!("Took over {imported} entries of {}", server.digest_file.display()));
     }
@@ -194,7 +194,7 @@ fn open_state(server: &ServerSettings, rotate: bool) -> Result<(State, usize), F
     }
     let max_age = server.gate.max_age;
     let mut state = State::open(&server.run_dir, Timestamp::now(), max_age)?;
-    let imported = state.import_digest_cache(&server.digest_file, max_age)?;
+    let imported = state.import_digest_cache(&server.digest_file, max_age, Timestamp::now())?;
     Ok((state, imported))
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
+};
 
 use crate::grant::GrantId;
 use crate::net::Origin;
@@ -24,8 +26,8 @@ pub const FILE: &str = "replay.redb";
 
 /// Key → where and when it was first seen.
 const SEEN: TableDefinition<[u8; 32], Stored> = TableDefinition::new("seen");
-/// When an entry may be forgotten → its key.
-const ENDS: TableDefinition<(u64, [u8; 32]), ()> = TableDefinition::new("ends");
+/// When an entry may be forgotten, and its key → how the message was stamped.
+const ENDS: TableDefinition<(u64, [u8; 32]), u64> = TableDefinition::new("ends");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const FLOOR: &str = "floor";
 const LAST_GRANT: &str = "last-grant";
@@ -52,97 +54,100 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
-/// An open state file.
+/// A state file. Opened again by itself after a failure: a full disk must not lock everybody out for good.
 pub struct State {
-    db: Database,
+    path: PathBuf,
+    /// `None` after a failure: `redb` refuses everything then, until the file is opened again.
+    db: Option<Database>,
     floor: Timestamp,
 }
 
 impl State {
     /// Opens `dir/replay.redb` or makes it. A new one knows nothing of what was sent before `now`: so it refuses all that
-    /// is stamped earlier, or a reboot that empties `/run` would let packets of the last two minutes be sent again.
+    /// is stamped earlier, or a reboot that empties `/run` would let packets of the last two minutes be sent again. Not
+    /// so without ageing, which is for clients whose clock is wrong by any amount.
     pub fn open(dir: &Path, now: Timestamp, max_age: Option<Duration>) -> Result<Self, Error> {
         let path = dir.join(FILE);
         let error = |source| Error::Open { path: path.clone(), source };
         // Made here, because redb would use the umask.
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|e| error(e.into()))?;
-        let is_new = file.metadata().map_err(|e| error(e.into()))?.len() == 0;
+        file.map_err(|e| error(e.into()))?;
         let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
-
-        let mut state = Self { db, floor: Timestamp::from_secs(0) };
-        let floor = state.number(FLOOR)?;
-        state.floor = Timestamp::from_secs(floor);
-        if is_new {
-            let stamped_now_is_fine = now.plus(max_age.unwrap_or_default()).secs().saturating_sub(1);
-            state.raise_floor(Timestamp::from_secs(stamped_now_is_fine))?;
-        }
+        let mut state = Self { path, db: Some(db), floor: Timestamp::from_secs(0) };
+        // The record and not the file tells whether it is new: a daemon may have died between the two.
+        state.floor = match state.number(FLOOR)? {
+            Some(floor) => Timestamp::from_secs(floor),
+            None => {
+                let floor = max_age.map_or(0, |_| now.secs().saturating_sub(1));
+                state.write(|tables| tables.set(FLOOR, floor))?;
+                Timestamp::from_secs(floor)
+            }
+        };
         Ok(state)
     }
 
-    /// Takes over what the original remembered. Returns how many entries were new; bad lines are passed over, as there.
-    pub fn import_digest_cache(&mut self, path: &Path, max_age: Option<Duration>) -> Result<usize, Error> {
+    /// Takes over what the original remembered and still matters. Returns how many entries were new; bad lines are
+    /// passed over, as there.
+    pub fn import_digest_cache(
+        &mut self,
+        path: &Path,
+        max_age: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         let file = match fs::File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
             Err(source) => return Err(Error::Import { path: path.into(), source }),
         };
+        // A message may have been stamped up to one window ahead, and is taken for one window after its stamp.
+        let until = |at: Timestamp| max_age.map(|window| at.plus(window * 2));
         let mut entries = Vec::new();
         for line in BufReader::new(file).split(b'\n') {
             let line = line.map_err(|source| Error::Import { path: path.into(), source })?;
-            let entry = std::str::from_utf8(&line).ok().and_then(parse_digest_line);
-            entries.extend(entry.filter(|(key, _)| !matches!(self.seen(key), Ok(Some(_)))));
+            let Some((key, seen)) = std::str::from_utf8(&line).ok().and_then(parse_digest_line) else { continue };
+            let matters = until(seen.at).is_none_or(|end| end >= now);
+            if matters && self.seen(&key)?.is_none() {
+                entries.push((key, seen));
+            }
         }
-        // A message may have been stamped up to one window ahead, and is taken for one window after its stamp.
-        let until = |at: Timestamp| max_age.map(|window| at.plus(window * 2));
-        self.write(|tables| entries.iter().try_for_each(|(key, seen)| tables.remember(key, seen, until(seen.at))))?;
+        self.write(|tables| {
+            entries.iter().try_for_each(|(key, seen)| tables.remember(key, seen, seen.at, until(seen.at)))
+        })?;
         Ok(entries.len())
     }
 
     /// The highest number ever set aside.
-    pub fn last_grant(&self) -> Result<GrantId, StoreError> {
-        self.number(LAST_GRANT).map(GrantId)
+    pub fn last_grant(&mut self) -> Result<GrantId, StoreError> {
+        Ok(GrantId(self.number(LAST_GRANT)?.unwrap_or_default()))
     }
 
     /// How many keys are remembered.
-    pub fn len(&self) -> Result<u64, StoreError> {
-        let read = || -> Result<u64, redb::Error> {
-            match self.db.begin_read()?.open_table(SEEN) {
-                Ok(table) => Ok(table.len()?),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
-                Err(error) => Err(error.into()),
-            }
-        };
-        read().map_err(store_error)
+    pub fn count(&mut self) -> Result<u64, StoreError> {
+        self.read(SEEN, |table| Ok(table.len()?)).map(Option::unwrap_or_default)
     }
 
-    pub fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.len()? == 0)
+    fn number(&mut self, name: &str) -> Result<Option<u64>, StoreError> {
+        let number = self.read(NUMBERS, |table| Ok(table.get(name)?.map(|value| value.value())))?;
+        Ok(number.flatten())
     }
 
-    fn raise_floor(&mut self, floor: Timestamp) -> Result<(), StoreError> {
-        if floor > self.floor {
-            self.write(|tables| tables.set(FLOOR, floor.secs()))?;
-            self.floor = floor;
-        }
-        Ok(())
-    }
-
-    fn number(&self, name: &str) -> Result<u64, StoreError> {
-        let read = || -> Result<u64, redb::Error> {
-            match self.db.begin_read()?.open_table(NUMBERS) {
-                Ok(table) => Ok(table.get(name)?.map_or(0, |value| value.value())),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
-                Err(error) => Err(error.into()),
-            }
-        };
-        read().map_err(store_error)
+    /// `None` when nothing was ever written there.
+    fn read<K: Key + 'static, V: Value + 'static, T>(
+        &mut self,
+        table: TableDefinition<K, V>,
+        read: impl FnOnce(&ReadOnlyTable<K, V>) -> Result<T, redb::Error>,
+    ) -> Result<Option<T>, StoreError> {
+        self.with_db(|db| match db.begin_read()?.open_table(table) {
+            Ok(table) => read(&table).map(Some),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
     }
 
     /// One durable transaction.
-    fn write<T>(&self, change: impl FnOnce(&mut Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let run = || -> Result<T, redb::Error> {
-            let transaction = self.db.begin_write()?;
+    fn write<T>(&mut self, change: impl FnOnce(&mut Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.with_db(|db| {
+            let transaction = db.begin_write()?;
             let result = {
                 let mut tables = Tables {
                     seen: transaction.open_table(SEEN)?,
@@ -153,27 +158,31 @@ impl State {
             };
             transaction.commit()?;
             Ok(result)
+        })
+    }
+
+    fn with_db<T>(&mut self, act: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            // Never made anew: an empty one would have forgotten everything.
+            None => Database::builder().set_cache_size(CACHE).open(&self.path).map_err(|e| StoreError(e.into()))?,
         };
-        run().map_err(store_error)
+        let result = act(&db).map_err(|error| StoreError(error.into()))?;
+        self.db = Some(db);
+        Ok(result)
     }
 }
 
 impl ReplayStore for State {
-    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
-        let read = || -> Result<Option<Seen>, redb::Error> {
-            match self.db.begin_read()?.open_table(SEEN) {
-                Ok(table) => Ok(table.get(key.0)?.map(|stored| restore(stored.value()))),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        };
-        read().map_err(store_error)
+    fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+        let seen = self.read(SEEN, |table| Ok(table.get(key.0)?.map(|stored| restore(stored.value()))))?;
+        Ok(seen.flatten())
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
         self.write(|tables| {
             tables.set(LAST_GRANT, entry.grant.0)?;
-            entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.until))
+            entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.stamped, entry.until))
         })
     }
 
@@ -181,57 +190,61 @@ impl ReplayStore for State {
         self.floor
     }
 
-    /// Raises the floor only to the end of what is dropped: a clock that jumps ahead and back costs nothing.
+    /// Raises the floor only as far as what is dropped was stamped: a clock that jumps ahead and back costs nothing.
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let highest = self.write(|tables| tables.forget(now))?;
-        self.floor = self.floor.max(highest);
+        let due = (0, [0; 32])..(now.secs(), [0; 32]);
+        // Looked at first: nobody shall make us write who has nothing to say.
+        let any = self.read(ENDS, |table| Ok(table.range(due)?.next().is_some()))?;
+        if any == Some(true) {
+            let floor = self.write(|tables| tables.forget(now))?;
+            self.floor = self.floor.max(floor);
+        }
         Ok(())
     }
 }
 
 struct Tables<'a> {
     seen: redb::Table<'a, [u8; 32], Stored<'static>>,
-    ends: redb::Table<'a, (u64, [u8; 32]), ()>,
+    ends: redb::Table<'a, (u64, [u8; 32]), u64>,
     numbers: redb::Table<'a, &'static str, u64>,
 }
 
 impl Tables<'_> {
-    fn remember(&mut self, key: &ReplayKey, seen: &Seen, until: Option<Timestamp>) -> Result<(), redb::Error> {
+    fn remember(
+        &mut self,
+        key: &ReplayKey,
+        seen: &Seen,
+        stamped: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<(), redb::Error> {
         let (src, dst) = (seen.origin.src.to_string(), seen.origin.dst.map(|dst| dst.to_string()).unwrap_or_default());
         let origin = &seen.origin;
         let stored = (seen.at.secs(), src.as_str(), dst.as_str(), origin.proto, origin.src_port, origin.dst_port);
         self.seen.insert(key.0, stored)?;
         if let Some(until) = until {
-            self.ends.insert((until.secs(), key.0), ())?;
+            self.ends.insert((until.secs(), key.0), stamped.secs())?;
         }
         Ok(())
     }
 
     fn forget(&mut self, now: Timestamp) -> Result<Timestamp, redb::Error> {
-        let mut highest = 0;
+        let mut floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
         let due = (0, [0; 32])..(now.secs(), [0; 32]);
-        let ended: Vec<(u64, [u8; 32])> =
-            self.ends.range(due)?.map(|entry| entry.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
-        for (until, key) in ended {
+        let ended = self.ends.range(due)?.map(|entry| entry.map(|(key, stamped)| (key.value(), stamped.value())));
+        let ended: Vec<((u64, [u8; 32]), u64)> = ended.collect::<Result<_, _>>()?;
+        for ((until, key), stamped) in ended {
             self.seen.remove(key)?;
             self.ends.remove((until, key))?;
-            highest = until;
+            floor = floor.max(stamped);
         }
-        let floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
-        if highest > floor {
-            self.set(FLOOR, highest)?;
-        }
-        Ok(Timestamp::from_secs(highest.max(floor)))
+        self.set(FLOOR, floor)?;
+        Ok(Timestamp::from_secs(floor))
     }
 
     fn set(&mut self, name: &'static str, value: u64) -> Result<(), redb::Error> {
         self.numbers.insert(name, value)?;
         Ok(())
     }
-}
-
-fn store_error(error: redb::Error) -> StoreError {
-    StoreError(Box::new(error))
 }
 
 fn restore((at, src, dst, proto, src_port, dst_port): Stored<'_>) -> Seen {
@@ -277,9 +290,9 @@ mod tests {
         Seen { origin, at: Timestamp::from_secs(at) }
     }
 
-    fn entry(keys: [u8; 2], until: Option<u64>, grant: u64) -> Entry {
-        let until = until.map(Timestamp::from_secs);
-        Entry { keys: keys.map(key), seen: seen(1000), until, grant: GrantId(grant) }
+    fn entry(keys: [u8; 2], stamped: u64, until: Option<u64>, grant: u64) -> Entry {
+        let (stamped, until) = (Timestamp::from_secs(stamped), until.map(Timestamp::from_secs));
+        Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant) }
     }
 
     fn open(dir: &Path) -> State {
@@ -290,9 +303,9 @@ mod tests {
     fn what_was_remembered_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
-        state.remember(&entry([1, 2], Some(1120), 41)).unwrap();
+        state.remember(&entry([1, 2], 1000, Some(1120), 41)).unwrap();
         drop(state);
-        let state = open(dir.path());
+        let mut state = open(dir.path());
         assert_eq!(state.seen(&key(2)).unwrap(), Some(seen(1000)));
         assert_eq!(state.seen(&key(3)).unwrap(), None);
         assert_eq!(state.last_grant().unwrap(), GrantId(41));
@@ -302,17 +315,38 @@ mod tests {
     fn forgetting_raises_the_floor_only_as_far_as_needed_and_for_good() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
-        let first_floor = state.floor();
-        assert_eq!(first_floor, Timestamp::from_secs(1119));
-        state.remember(&entry([1, 3], Some(1200), 1)).unwrap();
-        state.remember(&entry([2, 4], None, 2)).unwrap();
+        assert_eq!(state.floor(), Timestamp::from_secs(999), "what is stamped before a new store was made is refused");
+        state.remember(&entry([1, 3], 1080, Some(1200), 1)).unwrap();
+        state.remember(&entry([2, 4], 1090, None, 2)).unwrap();
         state.forget(Timestamp::from_secs(1200)).unwrap();
-        assert_eq!(state.len().unwrap(), 4, "an entry is kept through its last second");
+        assert_eq!(state.count().unwrap(), 4, "an entry is kept through its last second");
         state.forget(Timestamp::from_secs(90_000)).unwrap();
-        assert_eq!((state.seen(&key(1)).unwrap(), state.len().unwrap()), (None, 2));
-        assert_eq!(state.floor(), Timestamp::from_secs(1200));
+        assert_eq!((state.seen(&key(1)).unwrap(), state.count().unwrap()), (None, 2));
+        assert_eq!(state.floor(), Timestamp::from_secs(1080));
         drop(state);
-        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1200));
+        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1080));
+    }
+
+    #[test]
+    fn a_store_that_died_while_it_was_made_is_still_new() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Database::create(dir.path().join(FILE)).unwrap());
+        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(999));
+    }
+
+    #[test]
+    fn after_a_failure_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        let failed = state.with_db(|_| Err::<(), _>(redb::Error::PreviousIo));
+        assert!(failed.is_err());
+        assert_eq!(state.seen(&key(1)).unwrap(), Some(seen(1000)));
+        fs::rename(dir.path().join(FILE), dir.path().join("away")).unwrap();
+        assert!(state.with_db(|_| Err::<(), _>(redb::Error::PreviousIo)).is_err());
+        assert!(state.seen(&key(1)).is_err(), "a store that is gone must not be taken for an empty one");
+        fs::rename(dir.path().join("away"), dir.path().join(FILE)).unwrap();
+        assert_eq!(state.seen(&key(1)).unwrap(), Some(seen(1000)));
     }
 
     #[test]
@@ -320,16 +354,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("digest.cache");
         let digest = STANDARD_NO_PAD.encode([7; 32]);
+        let old = STANDARD_NO_PAD.encode([8; 32]);
         let text = format!(
             "# <digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>\n\
-             {digest} 17 127.0.0.1 58947 0.0.0.0 62201 1795293687\nnot a line\n\n{digest} 17 bad 1 0.0.0.0 1 1\n"
+             {digest} 17 127.0.0.1 58947 0.0.0.0 62201 1795293687\n\
+             {old} 17 127.0.0.1 58947 0.0.0.0 62201 1795290000\nnot a line\n\n{digest} 17 bad 1 0.0.0.0 1 1\n"
         );
         fs::write(&cache, text).unwrap();
         let mut state = open(dir.path());
-        assert_eq!(state.import_digest_cache(&cache, WINDOW).unwrap(), 1);
-        assert_eq!(state.import_digest_cache(&cache, WINDOW).unwrap(), 0);
+        let now = Timestamp::from_secs(1_795_293_690);
+        assert_eq!(state.import_digest_cache(&cache, WINDOW, now).unwrap(), 1, "what is too old does not matter");
+        assert_eq!(state.import_digest_cache(&cache, WINDOW, now).unwrap(), 0);
         assert_eq!(state.seen(&key(7)).unwrap().unwrap().at.secs(), 1_795_293_687);
-        assert_eq!(state.import_digest_cache(&dir.path().join("none"), WINDOW).unwrap(), 0);
+        assert_eq!(state.import_digest_cache(&dir.path().join("none"), WINDOW, now).unwrap(), 0);
     }
 
     #[test]

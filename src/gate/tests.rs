@@ -155,6 +155,33 @@ fn what_has_been_forgotten_is_refused_even_when_the_clock_is_set_back() {
 }
 
 #[test]
+fn neither_a_wider_window_nor_no_window_brings_back_what_was_forgotten() {
+    let seconds = Duration::from_secs;
+    for max_age in [Some(seconds(6000)), None] {
+        let mut gate = gate(vec![stanza(1, "key")]);
+        let old = knock("tcp/22", NOW);
+        grant(gate.handle(&old, NOW));
+        gate.tidy(NOW.plus(seconds(1000))).unwrap();
+        let rules = GateRules { max_age, http: HttpRules::default() };
+        gate.reload(rules, AccessTable::new(vec![stanza(1, "key")]), Keyrings::default());
+        let reason = refusal(gate.handle(&old, NOW.plus(seconds(1010)))).reason;
+        assert!(matches!(reason, Reason::TooOld(_)), "{max_age:?}: {reason:?}");
+    }
+}
+
+#[test]
+fn what_cost_a_decryption_is_refused_for_free_the_second_time() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let old = knock("tcp/22", NOW);
+    let later = NOW.plus(Duration::from_secs(1000));
+    let first = refusal(gate.handle(&old, later));
+    assert!(matches!(first.reason, Reason::TooOld(_)));
+    // Without any stanza that could decrypt it, only the memory can know the reason.
+    gate.access = AccessTable::new(vec![stanza(1, "another key")]);
+    assert_eq!(refusal(gate.handle(&old, later)), first);
+}
+
+#[test]
 fn the_first_stanza_that_permits_wins_and_the_best_refusal_is_told() {
     let narrow = Stanza { open_ports: Some("udp/53".parse().unwrap()), ..stanza(1, "key") };
     let mut gate = gate(vec![narrow, stanza(2, "other"), stanza(3, "key")]);
@@ -208,7 +235,7 @@ fn unspecified_means_the_source_and_time_is_bounded() {
 fn a_failing_store_shuts_the_gate() {
     struct Broken;
     impl ReplayStore for Broken {
-        fn seen(&self, _: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+        fn seen(&mut self, _: &ReplayKey) -> Result<Option<Seen>, StoreError> {
             Ok(None)
         }
         fn remember(&mut self, _: &Entry) -> Result<(), StoreError> {
@@ -226,6 +253,7 @@ fn a_failing_store_shuts_the_gate() {
     let mut gate = Gate::new(rules, access, Keyrings::default(), Box::new(Broken), GrantId(0));
     assert_eq!(refusal(gate.handle(&knock("tcp/22", NOW), NOW)).reason, Reason::ReplayStore);
     assert_eq!(gate.grants().count(), 0);
+    assert!(gate.take_trouble().unwrap().to_string().contains("disk full"));
 }
 
 #[test]

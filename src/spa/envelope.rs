@@ -52,7 +52,8 @@ impl Envelope {
         &self.text
     }
 
-    /// Whom a trusted proxy says it speaks for. Only meant for requests that ask for "my source address".
+    /// Whom the sender, if it is a proxy, says it speaks for. Only meant for requests that ask for "my source address".
+    /// Anybody can write this header: `ENABLE_X_FORWARDED_FOR` believes it.
     pub fn forwarded_for(&self) -> Option<IpAddr> {
         self.forwarded_for
     }
@@ -112,7 +113,8 @@ fn forwarded_for(payload: &[u8]) -> Option<IpAddr> {
     const NAME: &[u8] = b"X-Forwarded-For: ";
     let value = &payload[find(payload, NAME, true)? + NAME.len()..];
     let end = value.iter().position(u8::is_ascii_whitespace)?;
-    std::str::from_utf8(&value[..end]).ok()?.parse().ok()
+    let address: IpAddr = std::str::from_utf8(&value[..end]).ok()?.parse().ok()?;
+    (!address.is_unspecified() && !address.is_multicast()).then_some(address)
 }
 
 fn find(haystack: &[u8], needle: &[u8], ignore_case: bool) -> Option<usize> {

@@ -26,6 +26,13 @@ impl Prefix {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// What the two characters stand for: the upper twelve of sixteen bits.
+    fn bits(self) -> u16 {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let value = |c: u8| ALPHABET.iter().position(|known| *known == c).map_or(0, |at| at as u16);
+        value(self.0[0]) << 10 | value(self.0[1]) << 4
+    }
 }
 
 impl fmt::Display for Prefix {
@@ -51,9 +58,21 @@ pub fn prefixes() -> impl Iterator<Item = Prefix> {
 /// The messages `body` (base64 without prefix and padding) can stand for: those that are [`plausible`], the likeliest
 /// first. Nearly always one or none. `hF` and `wV`, say, can both remain: the old and the new header of the same packet,
 /// which decrypt alike; only the tag over the text, if there is one, tells which of them the sender cut off.
+///
+/// The text is decoded once: a prefix is twelve bits, and only they are exchanged.
 pub fn candidates(body: &str) -> Vec<(Prefix, Vec<u8>)> {
-    let message = |prefix| decode(prefix, body).filter(|message| plausible(message));
-    prefixes().filter_map(|prefix| Some((prefix, message(prefix)?))).collect()
+    const NO_BITS: &str = "AA";
+    let Ok(mut message) = STANDARD_NO_PAD.decode([NO_BITS, body].concat()) else { return Vec::new() };
+    let [_, second, ..] = message[..] else { return Vec::new() };
+    let mut found = Vec::new();
+    for prefix in prefixes() {
+        let [upper, lower] = prefix.bits().to_be_bytes();
+        (message[0], message[1]) = (upper, lower | second);
+        if plausible(&message) {
+            found.push((prefix, message.clone()));
+        }
+    }
+    found
 }
 
 /// The binary message for one prefix. `None` when the text is not canonical base64.
