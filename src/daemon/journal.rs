@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 mod legacy;
 mod sink;
 
-pub use sink::{Sink, SinkError};
+pub use sink::Sink;
 
 /// How much a line matters: the levels of syslog that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,6 +14,7 @@ pub mod signals;
 pub mod sources;
 mod start;
 pub mod state;
+pub mod syslog;
 
 use std::process::ExitCode;
 

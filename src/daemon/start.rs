@@ -14,6 +14,7 @@ use super::run::{Daemon, End};
 use super::settings::{self, Settings};
 use super::signals::Signals;
 use super::state::{self, State};
+use super::syslog::Syslog;
 use super::{control, detach, new_keys, sources};
 use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
@@ -111,7 +112,7 @@ fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCo
     if in_background {
         detach::leave_session()?;
     }
-    let mut journal = open_journal(args, &server)?;
+    let mut journal = open_journal(args, &server);
     for remark in settings.remarks.iter() {
         journal.note(level_of(remark.severity), remark.to_string());
     }
@@ -160,13 +161,20 @@ fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCo
     Ok(code)
 }
 
-/// To the terminal until the daemon is ready, and to syslog from the start.
-fn open_journal(args: &Args, server: &ServerSettings) -> Result<Journal, Failed> {
-    let mut sink = Sink::stderr();
-    if !args.foreground || args.syslog_enable {
-        sink = sink.with_syslog(&server.journal.identity, server.journal.facility)?;
+/// To the terminal until the daemon is ready, and to syslog from the start. A machine may have none, or not yet.
+fn open_journal(args: &Args, server: &ServerSettings) -> Journal {
+    let settings = &server.journal;
+    if args.foreground && !args.syslog_enable {
+        return Journal::new(Sink::stderr(), settings.verbose);
     }
-    Ok(Journal::new(sink, server.journal.verbose))
+    let mut syslog = Syslog::new(&settings.identity, settings.facility);
+    let connected = syslog.connect();
+    let mut journal = Journal::new(Sink::stderr().with_syslog(syslog), settings.verbose);
+    if let Err(error) = connected {
+        let text = format!("no syslog can be reached ({error}): lines are lost until there is one, it is looked for");
+        journal.note(Level::Warning, text);
+    }
+    journal
 }
 
 fn open_replay(

@@ -228,6 +228,7 @@ fn it_listens_on_several_interfaces_and_on_all() {
         let scene = Scene { settings: settings.interface(Some(interfaces)), ..scene };
         let daemon = scene.daemon();
         scene.opens(PORT, &daemon);
+        daemon.logs.expect(&["open ", "grant="]);
         assert_eq!(daemon.logs.count(&["open ", "grant="]), 1, "{interfaces}: {}", daemon.logs.text());
     }
 }
