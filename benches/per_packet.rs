@@ -98,7 +98,7 @@ fn remember_durably(bencher: Bencher) {
             key[..8].copy_from_slice(&number.to_le_bytes());
             ReplayKey(key)
         });
-        state.remember(&Entry { keys, seen, until: Some(NOW.plus(WINDOW)), grant: GrantId(number) })
+        state.remember(&Entry { keys, seen, stamped: NOW, until: Some(NOW.plus(WINDOW)), grant: GrantId(number) })
     });
 }
 
@@ -230,7 +230,7 @@ fn datagram(payload: &[u8]) -> Datagram {
 struct Forgetful;
 
 impl ReplayStore for Forgetful {
-    fn seen(&self, _: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+    fn seen(&mut self, _: &ReplayKey) -> Result<Option<Seen>, StoreError> {
         Ok(None)
     }
 

@@ -245,7 +245,7 @@ impl Passage<'_> {
         let time = message.value().time;
         let age = time.age_at(self.now);
         let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
-        let forgotten = time <= self.replay.floor();
+        let forgotten = time < self.replay.floor();
         if forgotten || (out_of_window && age.seconds > 0) {
             return Err(Reason::TooOld(age).into());
         }

@@ -6,9 +6,10 @@
 //!
 //! Invariants: only authenticated messages are remembered; they are remembered durably before anything is opened; and a
 //! message may be forgotten only once it is too old to be taken, whatever the clock and the configuration do later: what
-//! is stamped at or before the store's [`floor`](ReplayStore::floor) is refused without a look.
+//! is stamped before the store's [`floor`](ReplayStore::floor) is refused without a look.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -55,7 +56,7 @@ pub trait ReplayStore {
     /// Remembers the whole entry, or nothing. Durable on return.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// Messages stamped at this moment or earlier must be refused: they may have been forgotten. It never moves back.
+    /// Messages stamped before this moment must be refused: they may have been forgotten. It never moves back.
     fn floor(&self) -> Timestamp;
 
     /// Drops what may be forgotten, and raises the floor.
@@ -103,7 +104,7 @@ impl ReplayStore for MemoryStore {
             && *entry.key() < now
         {
             for forgotten in entry.remove() {
-                self.floor = self.floor.max(forgotten.stamped);
+                self.floor = self.floor.max(forgotten.stamped.plus(Duration::from_secs(1)));
                 for key in forgotten.keys {
                     self.seen.remove(&key);
                 }

@@ -78,7 +78,7 @@ impl State {
         state.floor = match state.number(FLOOR)? {
             Some(floor) => Timestamp::from_secs(floor),
             None => {
-                let floor = max_age.map_or(0, |_| now.secs().saturating_sub(1));
+                let floor = max_age.map_or(0, |_| now.secs());
                 state.write(|tables| tables.set(FLOOR, floor))?;
                 Timestamp::from_secs(floor)
             }
@@ -235,7 +235,7 @@ impl Tables<'_> {
         for ((until, key), stamped) in ended {
             self.seen.remove(key)?;
             self.ends.remove((until, key))?;
-            floor = floor.max(stamped);
+            floor = floor.max(stamped.saturating_add(1));
         }
         self.set(FLOOR, floor)?;
         Ok(Timestamp::from_secs(floor))
@@ -315,23 +315,23 @@ mod tests {
     fn forgetting_raises_the_floor_only_as_far_as_needed_and_for_good() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
-        assert_eq!(state.floor(), Timestamp::from_secs(999), "what is stamped before a new store was made is refused");
+        assert_eq!(state.floor(), Timestamp::from_secs(1000), "what is stamped before a new store was made is refused");
         state.remember(&entry([1, 3], 1080, Some(1200), 1)).unwrap();
         state.remember(&entry([2, 4], 1090, None, 2)).unwrap();
         state.forget(Timestamp::from_secs(1200)).unwrap();
         assert_eq!(state.count().unwrap(), 4, "an entry is kept through its last second");
         state.forget(Timestamp::from_secs(90_000)).unwrap();
         assert_eq!((state.seen(&key(1)).unwrap(), state.count().unwrap()), (None, 2));
-        assert_eq!(state.floor(), Timestamp::from_secs(1080));
+        assert_eq!(state.floor(), Timestamp::from_secs(1081));
         drop(state);
-        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1080));
+        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1081));
     }
 
     #[test]
     fn a_store_that_died_while_it_was_made_is_still_new() {
         let dir = tempfile::tempdir().unwrap();
         drop(Database::create(dir.path().join(FILE)).unwrap());
-        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(999));
+        assert_eq!(open(dir.path()).floor(), Timestamp::from_secs(1000));
     }
 
     #[test]
