@@ -104,7 +104,8 @@ impl Gate {
         let stanzas = self.access.candidates(&datagram.origin)?;
         let key = envelope.replay_key();
         refuse_seen(&mut *self.replay, &key, &mut self.trouble)?;
-        self.spent.refuse_known(&key)?;
+        let spent = Spent::key(&key, stanzas.iter().map(|stanza| stanza.id));
+        self.spent.refuse_known(&spent)?;
 
         let id = self.grants.next_id().map_err(|_| Reason::TooManyGrants)?;
         let mut passage = Passage {
@@ -121,7 +122,7 @@ impl Gate {
         let grant = match passage.first_that_permits(&stanzas) {
             Ok(grant) => grant,
             Err(refusal) => {
-                self.spent.note(key, &refusal);
+                self.spent.note(spent, &refusal);
                 return Err(refusal);
             }
         };

@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use sha2::{Digest as _, Sha256};
+
 use super::Refusal;
+use crate::grant::StanzaId;
 use crate::reason::Reason;
 use crate::replay::ReplayKey;
 
@@ -18,6 +21,14 @@ pub struct Spent {
 impl Spent {
     /// Some 200 bytes each.
     const MOST: usize = 4096;
+
+    /// A text and the stanzas it was held against: from elsewhere the same text may be meant for others.
+    pub fn key(text: &ReplayKey, stanzas: impl Iterator<Item = StanzaId>) -> ReplayKey {
+        let mut hash = Sha256::new();
+        hash.update(text.0);
+        stanzas.for_each(|stanza| hash.update(stanza.0.to_le_bytes()));
+        ReplayKey(hash.finalize().into())
+    }
 
     /// Refuses what was refused before, for the same reason as then.
     pub fn refuse_known(&self, key: &ReplayKey) -> Result<(), Refusal> {
