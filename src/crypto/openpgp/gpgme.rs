@@ -65,13 +65,15 @@ pub fn passphrase_provider(passphrase: Option<&Passphrase>) -> impl ::gpgme::Pas
 
 /// Whether gpg failed for want of the right passphrase. The code alone counts: an agent's error carries its name too.
 pub fn is_about_passphrase(error: Error) -> bool {
-    const PASSPHRASE: [Error; 6] = [
+    const PASSPHRASE: [Error; 7] = [
         Error::BAD_PASSPHRASE,
         Error::NO_PASSPHRASE,
         Error::NO_DATA,
         Error::CANCELED,
         Error::FULLY_CANCELED,
         Error::NO_PIN_ENTRY,
+        // A pinentry for terminals, and no terminal.
+        Error::ENOTTY,
     ];
     PASSPHRASE.iter().any(|known| known.code() == error.code())
 }

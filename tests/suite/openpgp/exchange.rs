@@ -171,6 +171,37 @@ fn names_that_mean_no_key_or_several_are_told_with_advice() {
     assert!(matches!(refused, Err(SealError::Unusable { .. })));
 }
 
+/// Two RSA keys of 3072 bits just fit a packet with an HMAC.
+#[test]
+fn long_keys_still_make_a_message_that_can_be_sent() {
+    let read = |name: &str| fs::read(super::vectors::vector_keys().join(name)).expect("a test key");
+    let (server, client) = (read("server-rsa3072.pub.asc"), read("client-rsa3072.sec.asc"));
+    let file = |data| KeyFile { data, wanted: None, place: "vectors" };
+    let sealer = SequoiaSealer::new(file(&server), Some((file(&client), None)), super::vectors::NOW);
+    let sealed = sealer.expect("good keys").seal(TEXT.as_bytes()).expect("sealed");
+    let text = STANDARD_NO_PAD.encode(sealed);
+    assert!(text.len() - 2 + 43 <= 1499, "{} characters", text.len());
+}
+
+#[test]
+fn the_development_keys_work() {
+    let read = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/keyrings/development/");
+        fs::read([path, name].concat()).unwrap_or_else(|error| panic!("{name}: {error}; run keyrings/make"))
+    };
+    let [server, client, stranger] = ["server.sec.asc", "client.sec.asc", "stranger.sec.asc"].map(read);
+    let mut ring = Keys::default();
+    ring.add(&server, None, Timestamp::now()).expect("a secret key");
+    ring.add(&read("client.pub.asc"), None, Timestamp::now()).expect("a public key");
+    let file = |data| KeyFile { data, wanted: None, place: "development" };
+    for (signer, fault) in [(&client, None), (&stranger, Some(SignatureFault::UnknownSigner))] {
+        let sealer = SequoiaSealer::new(file(&server), Some((file(signer), None)), Timestamp::now());
+        let sealed = sealer.expect("good keys").seal(TEXT.as_bytes()).expect("sealed");
+        let opened = ring.open(&sealed, Timestamp::now()).expect("ours");
+        assert_eq!(opened.signatures[0].fault, fault);
+    }
+}
+
 /// A message as every receiver wants it: framed, long enough, readable by gpg and by our engine, by the right signer.
 fn check_sealed(sealed: &[u8], server: &Key, client: Option<&Key>) {
     let text = STANDARD_NO_PAD.encode(sealed);

@@ -80,7 +80,7 @@ impl Judge<'_> {
         self.key_fault(key, at).or(expired.then_some(SignatureFault::Expired))
     }
 
-    fn key_fault(&self, key: &SignedKey<'_>, at: SystemTime) -> Option<SignatureFault> {
+    pub fn key_fault(&self, key: &SignedKey<'_>, at: SystemTime) -> Option<SignatureFault> {
         let Ok(valid) = key.clone().with_policy(self.policy, at) else {
             let bound = key.clone().with_policy(&lenient_policy(), at).is_ok();
             return Some(if bound { SignatureFault::Weak } else { SignatureFault::WrongUse });

@@ -6,17 +6,19 @@ use std::fmt;
 use sequoia_openpgp as pgp;
 
 use pgp::cert::CertParser;
-use pgp::cert::amalgamation::key::ErasedKeyAmalgamation;
+use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, PrimaryKey as _};
 use pgp::crypto::KeyPair;
 use pgp::packet::key::PublicParts;
 use pgp::parse::Parse;
 use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
 
-use super::judge::printable;
+use super::judge::{Judge, printable};
 use super::names::{Found, Wanted};
+use super::policy;
 use super::unlock::{Lock, may_decrypt, unlock};
 use crate::crypto::openpgp::{Fingerprint, KeyPath};
+use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -113,6 +115,31 @@ impl Keys {
     /// the primary key.
     pub fn find(&self, name: &str) -> Found {
         Wanted::of(name).among(&self.certs)
+    }
+
+    /// What would be wrong now with every signature by this key, or, if it is a primary key, by any key of its
+    /// certificate. For telling at load that a listed signer cannot be used.
+    pub fn standing(&self, key: &Fingerprint, now: Timestamp) -> Option<SignatureFault> {
+        let policy = policy(now);
+        let judge = Judge { keys: self, policy: &policy, recipient: key, now };
+        let version = if key.as_bytes().len() == 20 { 4 } else { 6 };
+        let handle = KeyHandle::Fingerprint(pgp::Fingerprint::from_bytes(version, key.as_bytes()).ok()?);
+        let mut faults = Vec::new();
+        for named in self.named(&[handle]) {
+            let meant = named.cert().keys().filter(|other| named.primary() || other.key() == named.key());
+            faults.extend(meant.map(|key| judge.key_fault(&key, now.to_system_time())));
+        }
+        if faults.contains(&None) {
+            return None;
+        }
+        // Every certificate has keys that are not for signing. That is the reason only when there is no other.
+        let mut faults = faults.into_iter().flatten();
+        let first = faults.next().unwrap_or(SignatureFault::UnknownSigner);
+        Some(if first == SignatureFault::WrongUse {
+            faults.find(|fault| *fault != first).unwrap_or(first)
+        } else {
+            first
+        })
     }
 
     /// The certificates: primary key and user id.

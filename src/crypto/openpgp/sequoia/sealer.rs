@@ -64,21 +64,26 @@ impl SequoiaSealer {
     }
 
     fn encrypt(&self, plaintext: &[u8], name_length: usize) -> Result<Vec<u8>, SealError> {
-        self.write(plaintext, name_length).map_err(|error| SealError::Sequoia(error.to_string()))
+        let sealed = self.write(plaintext, name_length, true).and_then(|sealed| match sealed.len() {
+            ..=ROOM => Ok(sealed),
+            _ => self.write(plaintext, name_length, false),
+        });
+        sealed.map_err(|error| SealError::Sequoia(error.to_string()))
     }
 
-    fn write(&self, plaintext: &[u8], name_length: usize) -> pgp::Result<Vec<u8>> {
+    fn write(&self, plaintext: &[u8], name_length: usize, intended: bool) -> pgp::Result<Vec<u8>> {
         let mut sealed = Vec::new();
         // Version 1 and its modification detection code: what every GnuPG reads.
         let features = Features::empty().set_seipdv1();
         let recipient = Recipient::new(features, self.encryption.key_handle(), &self.encryption);
         let mut message = Encryptor::for_recipients(Message::new(&mut sealed), [recipient]).build()?;
         if let Some(signer) = &self.signer {
-            message = Signer::new(message, signer.clone())?
-                .creation_time(self.now.to_system_time())
+            let mut signer = Signer::new(message, signer.clone())?.creation_time(self.now.to_system_time());
+            if intended {
                 // Whom the message is for, so that no other server can be knocked at with it.
-                .add_intended_recipient(&self.recipient)
-                .build()?;
+                signer = signer.add_intended_recipient(&self.recipient);
+            }
+            message = signer.build()?;
         }
         let mut literal = LiteralWriter::new(message).filename(padding_name(name_length))?.build()?;
         literal.write_all(plaintext)?;
@@ -98,6 +103,10 @@ impl fmt::Debug for SequoiaSealer {
         write!(f, "SequoiaSealer(to {}, signed: {})", self.recipient.fingerprint(), self.signer.is_some())
     }
 }
+
+/// Octets of a message that fit one Ethernet datagram with the longest HMAC: (1472 - 86 + 2) characters of base64. Where
+/// two long RSA keys meet, naming the intended recipient would not leave it sendable.
+const ROOM: usize = 1041;
 
 const ASK_ADMIN: &str = "ask the server's administrator for its current key";
 const NEW_KEY: &str = "make a new key, or prolong it, and give the server the new public key";
