@@ -149,6 +149,7 @@ fn settings(args: &Args, rc_file: Option<&Path>) -> Result<Layers, Failure> {
         rc::add_layers(path, named, &mut layers, &mut complaints);
     }
     layers.add_command_line(args.settings(), &mut complaints);
+    options::check(&layers, &mut complaints);
     if complaints.has_errors() {
         return Err(complaints.into());
     }

@@ -1,5 +1,5 @@
-//! From settings to what they mean: the options of one run. After this no text is left to be interpreted, and every
-//! mistake, also in a value that a stronger layer replaces, has been reported.
+//! From settings to what they mean: the options of one run. After this no text is left to be interpreted. Mistakes are
+//! reported also in a value that a stronger layer replaces.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -141,7 +141,7 @@ impl Reader<'_> {
         verbosity(self.layers)
     }
 
-    fn ask(&mut self, command: Option<Vec<u8>>, destination: Option<String>) -> Ask {
+    fn ask(&self, command: Option<Vec<u8>>, destination: Option<String>) -> Ask {
         let layers = self.layers;
         let timeout = layers.number("FW_TIMEOUT").and_then(|secs| u32::try_from(secs).ok());
         let outer = match (layers.flag("NAT_RAND_PORT"), layers.number("NAT_PORT")) {
@@ -170,9 +170,8 @@ impl Reader<'_> {
     }
 
     /// `RESOLVE_IP_HTTPS` and its older name say the same as `ALLOW_IP resolve`; an address beside them wins.
-    fn allow(&mut self) -> Option<Allow> {
+    fn allow(&self) -> Option<Allow> {
         let mut resolves = true;
-        self.parsed("ALLOW_IP", parse_allow);
         let allow = self.layers.find(|said| {
             if let Some(address) = said("ALLOW_IP").and_then(|said| said.text()) {
                 return parse_allow(address).ok().filter(|allow| *allow != Allow::Resolve || resolves).map(Some);
@@ -275,7 +274,7 @@ impl Reader<'_> {
         }
     }
 
-    fn send(&mut self) -> SendOptions {
+    fn send(&self) -> SendOptions {
         let layers = self.layers;
         let transport = self.parsed("SPA_SERVER_PROTO", parse_transport).unwrap_or(Transport::Udp);
         let port = |name| layers.number(name).and_then(|port| u16::try_from(port).ok());
@@ -291,17 +290,25 @@ impl Reader<'_> {
         }
     }
 
-    /// The strongest value of a text setting. Weaker ones are only checked.
-    fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
-        let mut strongest = None;
-        for said in self.layers.all(name) {
-            match parse(said.text().unwrap_or_default()) {
-                Ok(value) => strongest = strongest.or(Some(value)),
-                Err(fault) => self.complaints.error(said.place, format!("{name}: {}", fault.what), fault.advice),
+    /// The strongest value of a text setting. Those that cannot be read have been complained about.
+    fn parsed<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
+        self.layers.all(name).find_map(|said| parse(said.text()?).ok())
+    }
+}
+
+/// Complains about values the table of variables takes for any text, in all layers.
+pub fn check(layers: &Layers, complaints: &mut Complaints) {
+    let mut check = |name: &'static str, fault_of: fn(&str) -> Option<Fault>| {
+        for said in layers.all(name) {
+            if let Some(fault) = said.text().and_then(fault_of) {
+                complaints.error(said.place, format!("{name}: {}", fault.what), fault.advice);
             }
         }
-        strongest
-    }
+    };
+    check("ALLOW_IP", |text| parse_allow(text).err());
+    check("NAT_ACCESS", |text| NatAsk::parse_target(text).err());
+    check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
+    check("SPA_SERVER_PROTO", |text| parse_transport(text).err());
 }
 
 fn parse_allow(text: &str) -> Result<Allow, Fault> {

@@ -1,0 +1,144 @@
+//! Real sockets, on the loopback device of a network namespace of the test's own.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use fwknop::crypto::rijndael::Mode;
+
+use super::{Home, read};
+
+const INSIDE: &str = "CLIENT_TEST_INSIDE";
+const ASK: [&str; 6] = ["--no-rc-file", "-A", "tcp/22", "-s", "--key-rijndael", "key"];
+
+/// Runs the named test of this program again, in a namespace with nothing but a loopback device.
+fn inside(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let home = Home::new();
+    let hosts = home.0.write("hosts", "127.0.0.1 both.test\n::1 both.test\n::1 six.test\n");
+    let script = "ip link set lo up && mount --bind \"$HOSTS\" /etc/hosts && exec \"$0\" \"$@\"";
+    let enter = if rustix::process::geteuid().is_root() { "-nm" } else { "-rnm" };
+    let mut command = Command::new("unshare");
+    command.args([enter, "--", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).env("HOSTS", hosts);
+    let name = format!("client::sending::{test}");
+    let output = command.args([name.as_str(), "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn send(args: &[&str]) {
+    let run = Home::new().run(&[&ASK[..], args].concat());
+    assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
+}
+
+fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut buffer = [0; 2000];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    (String::from_utf8(buffer[..length].to_vec()).unwrap(), from)
+}
+
+fn is_good(packet: &str) -> bool {
+    read(packet, b"key", Mode::Cbc, None).is_ok()
+}
+
+#[test]
+fn datagrams_go_over_ipv4_and_ipv6() {
+    inside("datagrams_go_over_ipv4_and_ipv6", || {
+        for (host, bind) in [("127.0.0.1", "127.0.0.1:62201"), ("::1", "[::1]:62201"), ("[::1]", "[::1]:62201")] {
+            let socket = UdpSocket::bind(bind).unwrap();
+            send(&["-D", host]);
+            let (packet, _) = receive(&socket);
+            assert!(is_good(&packet), "{packet}");
+        }
+        let socket = UdpSocket::bind("127.0.0.1:7777").unwrap();
+        send(&["-D", "127.0.0.1", "-p", "7777", "-S", "5353", "-v"]);
+        assert_eq!(receive(&socket).1.port(), 5353);
+        let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-p", "7777", "-v"]].concat());
+        let (packet, _) = receive(&socket);
+        assert!(run.out.contains("         source port: <OS assigned>\n    destination port: 7777\n"), "{}", run.out);
+        assert!(run.out.ends_with(&format!("send_spa_packet: bytes sent: {}\n", packet.len())), "{}", run.out);
+    });
+}
+
+#[test]
+fn names_are_looked_up_and_the_family_chosen() {
+    inside("names_are_looked_up_and_the_family_chosen", || {
+        let v4 = UdpSocket::bind("127.0.0.1:62201").unwrap();
+        let v6 = UdpSocket::bind("[::1]:62201").unwrap();
+        for (more, socket) in [(&[][..], &v4), (&["--server-resolve-ipv4"], &v4), (&["-a", "2001:db8::7"], &v6)] {
+            send(&[&["-D", "both.test"], more].concat());
+            assert!(is_good(&receive(socket).0), "{more:?}");
+        }
+        let run = Home::new().run(&[&ASK[..], &["-D", "six.test", "--server-resolve-ipv4"]].concat());
+        assert_eq!(run.code, Some(1));
+        assert!(run.err.contains("has no IPv4 address: packet not sent"), "{}", run.err);
+    });
+}
+
+#[test]
+fn a_random_port_lies_in_its_range() {
+    inside("a_random_port_lies_in_its_range", || {
+        let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-r", "-v"]].concat());
+        let port = run.out.lines().find_map(|line| line.trim().strip_prefix("destination port: ")).unwrap();
+        assert!((10_000..=65_534).contains(&port.parse().unwrap()), "{port}");
+    });
+}
+
+#[test]
+fn tcp_and_http_carry_the_packet() {
+    inside("tcp_and_http_carry_the_packet", || {
+        let accept = |listener: TcpListener| {
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                let (mut stream, from) = listener.accept().unwrap();
+                stream.read_to_string(&mut text).unwrap();
+                (text, from.port())
+            })
+        };
+        let server = accept(TcpListener::bind("127.0.0.1:62201").unwrap());
+        send(&["-D", "127.0.0.1", "-P", "TCP", "-S", "5454"]);
+        let (text, port) = server.join().unwrap();
+        assert!(is_good(&text) && port == 5454, "{text} from {port}");
+
+        for (args, address, agent) in [
+            (&["-P", "http"][..], "[::1]:80", concat!("Fwknop/", env!("CARGO_PKG_VERSION"))),
+            (&["-P", "http", "-p", "8080", "-u", "Fwknop/2.6.10"], "[::1]:8080", "Fwknop/2.6.10"),
+        ] {
+            let server = accept(TcpListener::bind(address).unwrap());
+            send(&[&["-D", "::1"], args].concat());
+            let (text, _) = server.join().unwrap();
+            let (target, rest) = text.strip_prefix("GET /").unwrap().split_once(' ').unwrap();
+            assert_eq!(
+                rest,
+                format!("HTTP/1.0\r\nUser-Agent: {agent}\r\nAccept: */*\r\nHost: ::1\r\nConnection: close\r\n\r\n")
+            );
+            assert!(is_good(&target.replace('-', "+").replace('_', "/")), "{target}");
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_said() {
+    inside("what_cannot_be_sent_is_said", || {
+        for (args, complaint) in [
+            (&["-D", "nosuch.invalid"][..], "the server 'nosuch.invalid' cannot be found: packet not sent: "),
+            (
+                &["-D", "127.0.0.1", "-P", "tcp"],
+                "nothing can be sent to 127.0.0.1:62201: packet not sent: Connection refused",
+            ),
+            (&["-D", "192.0.2.1"], "nothing can be sent to 192.0.2.1:62201: packet not sent: Network is unreachable"),
+        ] {
+            let run = Home::new().run(&[&ASK[..], args].concat());
+            assert_eq!(run.code, Some(1), "{args:?}");
+            assert!(run.err.contains(complaint) && run.err.ends_with('\n'), "{args:?}: {}", run.err);
+        }
+        let taken = UdpSocket::bind("0.0.0.0:5353").unwrap();
+        let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-S", "5353"]].concat());
+        assert!(run.err.contains("the source port 5353 cannot be used: packet not sent"), "{}", run.err);
+        drop(taken);
+    });
+}
