@@ -38,6 +38,10 @@ pub fn read(path: &Path, warnings: &mut Vec<Warning>) -> Result<Secret<Vec<u8>>,
         }
         metadata => metadata?,
     };
+    // Opening a pipe would wait for somebody to write to it.
+    if !metadata.is_file() {
+        return Err(Error::NotAKey { path: path.into() });
+    }
     let size = metadata.len();
     if size > MAX_FILE {
         return Err(Error::TooLong { path: path.into(), size });

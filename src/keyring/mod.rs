@@ -35,16 +35,16 @@ pub enum Warning {
     ReadableByOthers { path: PathBuf },
     #[error("{} belongs to another user\n     give it to the user that runs this program, or use a keyring of its own", path.display())]
     Foreign { path: PathBuf },
-    #[error("{} holds no secret key that can decrypt: no OpenPGP packet can be read with it", place.display())]
+    #[error("{} holds no secret key that can decrypt: no OpenPGP packet can be read with it\n     add the server's secret key to it", place.display())]
     NothingDecrypts { place: PathBuf },
-    #[error("gpg did not export all secret keys of {}: {problem}", home.display())]
+    #[error("gpg did not export all secret keys of {}: {problem}\n     see whether gpg-agent works there: gpg --homedir {} --list-secret-keys", home.display(), home.display())]
     Export { home: PathBuf, problem: String },
 }
 
 /// Why a keyring cannot be loaded. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("there is no GnuPG home directory {}\n     set GPG_HOME_DIR to the directory that holds the server's keys, or create one with: gpg --homedir {} --list-keys", home.display(), home.display())]
+    #[error("there is no GnuPG home directory {}\n     set GPG_HOME_DIR to the directory that holds the server's keys, or make one with: mkdir -m 700 {}", home.display(), home.display())]
     NoHome { home: PathBuf },
     #[error("there is no key file {}\n     export one with: gpg --armor --export-secret-keys KEY, or correct the path", path.display())]
     NoFile { path: PathBuf },

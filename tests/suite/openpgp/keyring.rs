@@ -24,7 +24,7 @@ fn every_vector_gets_its_verdict_from_a_gnupg_home() {
 #[test]
 fn one_locked_key_does_not_keep_the_others_from_working() {
     let home = receiver();
-    let cases = [(None, "no passphrase is given"), (Some("wrong"), "does not unlock"), (Some(PASSPHRASE), "")];
+    let cases = [(None, "none is given"), (Some("wrong"), "does not unlock"), (Some(PASSPHRASE), "")];
     for (passphrase, said) in cases {
         let loaded = load(&home, passphrase);
         let usable = loaded.keys.decrypting().count();
@@ -107,6 +107,7 @@ fn a_key_file_that_cannot_be_used_says_why_and_what_to_do() {
     assert!(error(&scratch.join("none.asc")).contains("there is no key file"));
     assert!(error(&scratch.write("words.asc", "not a key\n")).contains("no OpenPGP certificate"));
     assert!(error(&scratch.write("empty.asc", "")).contains("no OpenPGP certificate"));
+    assert!(error(scratch.path()).contains("no OpenPGP certificate"));
 
     let key = scratch.write("key.asc", &fs::read_to_string(vector_keys().join("server-rsa2048.sec.asc")).unwrap());
     fs::set_permissions(&key, fs::Permissions::from_mode(0o606)).unwrap();

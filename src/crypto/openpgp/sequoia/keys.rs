@@ -56,14 +56,20 @@ impl SecretKey {
 /// Something in a keyring that will not work. The rest of it does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
-    #[error("secret key {key} ({user_id}) is protected and no passphrase is given: messages to it cannot be read")]
+    #[error(
+        "secret key {key} ({user_id}) has a passphrase and none is given: messages to it cannot be read\n     set GPG_DECRYPT_PW, or take the passphrase away with: gpg --edit-key {key} passwd"
+    )]
     NoPassphrase { key: Fingerprint, user_id: String },
-    #[error("the passphrase given does not unlock secret key {key} ({user_id}): messages to it cannot be read")]
+    #[error(
+        "the passphrase given does not unlock secret key {key} ({user_id}): messages to it cannot be read\n     correct GPG_DECRYPT_PW"
+    )]
     WrongPassphrase { key: Fingerprint, user_id: String },
-    #[error("secret key {key} ({user_id}) is of a kind that cannot decrypt here ({algorithm}): use RSA or Curve25519")]
+    #[error(
+        "secret key {key} ({user_id}) is of a kind that cannot decrypt here ({algorithm})\n     use a server key with RSA or Curve25519"
+    )]
     Unsupported { key: Fingerprint, user_id: String, algorithm: String },
     #[error(
-        "the secret part of key {key} ({user_id}) is not here but on a card or elsewhere: messages to it cannot be read"
+        "the secret part of key {key} ({user_id}) is on a card or was left out: messages to it cannot be read\n     use a server key whose secret part is in the keyring"
     )]
     Elsewhere { key: Fingerprint, user_id: String },
     #[error("one of the certificates cannot be read and is left out: {problem}")]

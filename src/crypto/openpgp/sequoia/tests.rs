@@ -413,6 +413,27 @@ fn any_time_is_taken() {
     }
 }
 
+/// RFC 9580's own encryption, as far as the library has it.
+#[test]
+fn authenticated_encryption_is_read() {
+    let (server, client) = (cert("server"), cert("client"));
+    let keys = keyring(&[&server], &[&client]);
+    let key = server.keys().subkeys().next().unwrap().key().clone().role_into_unspecified();
+    let recipient = Recipient::new(Features::empty().set_seipdv2(), key.key_handle(), &key);
+    let mut sealed = Vec::new();
+    let message = Encryptor::for_recipients(Message::new(&mut sealed), [recipient]);
+    let message = message.aead_algo(pgp::types::AEADAlgorithm::EAX).build().unwrap();
+    let pair = client.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+    let message = Signer::new(message, pair).unwrap().creation_time(NOW.to_system_time()).build().unwrap();
+    let mut literal = LiteralWriter::new(message).build().unwrap();
+    literal.write_all(b"x").unwrap();
+    literal.finalize().unwrap();
+    assert_eq!(fault(&keys, &sealed, NOW), None);
+    let last = sealed.len() - 20;
+    sealed[last] ^= 1;
+    assert_eq!(keys.open(&sealed, NOW).unwrap_err(), Reason::GpgDecrypt);
+}
+
 /// Encrypts any octets as the content of a message.
 fn seal_raw(server: &Cert, content: &[u8]) -> Vec<u8> {
     let key = server.keys().subkeys().next().unwrap().key().clone().role_into_unspecified();
