@@ -214,7 +214,7 @@ fn prove(pair: Pair, schemes: Schemes) {
     let world = World::new();
     let road = (pair.road)(&world);
     world.serve(&ports);
-    assert_eq!(road.scan(&ports), ports, "the services are there");
+    assert!(road.all_open(&ports), "the services are there");
     match pair.daemon {
         Maker::Ours => world.drop_by_nftables(),
         Maker::Original => world.drop_by_iptables(),
@@ -230,21 +230,22 @@ fn prove(pair: Pair, schemes: Schemes) {
     for scheme in schemes {
         let name = scheme.name;
         client.knock(&world.client, pair.client, &[&["-n", &scheme.port.to_string()], scheme.knock].concat());
+        // The grant begins between these two moments: the original takes its time with a passphrase.
         let knocked = Instant::now();
         assert!(road.opens(scheme.port), "{name}: the port stays closed; the daemon said:\n{}", daemon.logs.text());
         assert_eq!(road.neighbour_scan(&[scheme.port]), [0; 0], "{name}: the neighbour got in as well");
         assert!(within(Duration::from_secs(5), || world.recorded().len() > knocks.len()), "{name}: not recorded");
-        knocks.push(knocked);
+        knocks.push((knocked, Instant::now()));
     }
 
-    for (scheme, knocked) in schemes.iter().zip(&knocks).rev() {
+    for (scheme, (knocked, _)) in schemes.iter().zip(&knocks).rev() {
         let early = !road.connects(scheme.port) && knocked.elapsed() + ROUNDING < scheme.lifetime;
         assert!(!early, "{}: closed {:?} after the knock", scheme.name, knocked.elapsed());
     }
-    for (scheme, knocked) in schemes.iter().zip(knocks) {
+    for (scheme, (_, opened)) in schemes.iter().zip(knocks) {
         let latest = scheme.lifetime + Duration::from_secs(5);
-        let closes = road.closes(scheme.port, latest.saturating_sub(knocked.elapsed()));
-        assert!(closes, "{}: does not close", scheme.name);
+        let closes = road.closes(scheme.port, latest.saturating_sub(opened.elapsed()));
+        assert!(closes.is_some(), "{}: does not close", scheme.name);
     }
     assert_eq!(road.scan(&ports), [0; 0], "after their time: everything is closed");
 

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::agent::{Agent, from_hex, to_hex};
 use super::{package_of, within};
@@ -112,9 +112,24 @@ impl Road<'_> {
         within(super::PATIENCE, || self.connects(port))
     }
 
-    /// Waits for the port to close, `limit` at most.
-    pub fn closes(&self, port: u16, limit: Duration) -> bool {
-        within(limit, || !self.connects(port))
+    /// Waits for all of these ports to open.
+    pub fn all_open(&self, ports: &[u16]) -> bool {
+        within(super::PATIENCE, || self.scan(ports) == ports)
+    }
+
+    /// Waits for the port to close, `limit` at most: when the first try began that had no answer.
+    pub fn closes(&self, port: u16, limit: Duration) -> Option<Instant> {
+        let end = Instant::now() + limit;
+        loop {
+            let begun = Instant::now();
+            if !self.connects(port) {
+                return Some(begun);
+            }
+            if begun >= end {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends a payload as it is, from the client.
@@ -219,8 +234,8 @@ const SERVER_V6: &str = "fd71::1";
 
 pub const SPA_PORT: u16 = 62201;
 
-/// Long enough for a connection on a busy machine, short enough to ask often. A miss only means one more try.
-const CONNECT_MILLIS: u32 = 250;
+/// No answer for so long means that the firewall drops: a busy machine needs its time.
+const CONNECT_MILLIS: u32 = 1000;
 
 pub const DEFAULT_DROP: &str = "
 table inet filter {
