@@ -288,10 +288,11 @@ fn failed(error: StoreError, trouble: &mut Option<StoreError>) -> Refusal {
 /// How far a refused packet came: authentic, of the right kind, or not even that.
 fn rank(refusal: &Refusal) -> u8 {
     match refusal.reason {
-        _ if refusal.signer.is_some() => 3,
-        Reason::GpgNoSignature | Reason::GpgBadSignature(_) | Reason::SignerNotListed(_) | Reason::WrongRecipient => 2,
-        Reason::NoKey | Reason::StanzaExpired | Reason::HmacMismatch | Reason::HmacLength => 0,
-        _ => 1,
+        _ if refusal.signer.is_some() => 4,
+        Reason::GpgNoSignature | Reason::GpgBadSignature(_) | Reason::SignerNotListed(_) | Reason::WrongRecipient => 3,
+        Reason::NoKey => 0,
+        Reason::StanzaExpired | Reason::HmacMismatch | Reason::HmacLength => 1,
+        _ => 2,
     }
 }
 

@@ -82,7 +82,8 @@ impl<'a> Unsealing<'a> {
                     return self.open_openpgp(access, message);
                 }
                 None if tag.is_some() => refusal = Reason::HmacMismatch,
-                None if refusal == Reason::NoKey => refusal = Reason::GpgDecrypt,
+                // Shorter text is hardly ever OpenPGP (`spec/wire.md` 5.3): more likely meant for another stanza.
+                None if refusal == Reason::NoKey && body.len() >= SHORT_OPENPGP => refusal = Reason::GpgDecrypt,
                 None => {}
             }
         }
@@ -136,3 +137,6 @@ fn open_rijndael(auth: &rijndael::RijndaelAuth, body: &str) -> Result<Secret<Vec
     })?;
     auth.open(&binary)
 }
+
+/// Signed messages are longer than this.
+const SHORT_OPENPGP: usize = 400;
