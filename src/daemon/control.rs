@@ -1,58 +1,78 @@
 //! `-S`, `-R`, `-K`: asking about the running daemon, and telling it something (`spec/server.md` 3.3).
 //!
-//! Unlike the original only the holder of the lock is ever signalled: a number in a left-over file may by now be anybody.
+//! Unlike the original only the holder of the lock is ever signalled: a number in a left-over file may by now be
+//! anybody. It is signalled by a handle, which goes on meaning that process when the number is given out again.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::pidfile::{self, Error};
 
 /// Tells whether a daemon runs. Exit code 0 when one does, 1 when not.
 pub fn status(pid_file: &Path) -> Result<ExitCode, Error> {
-    match pidfile::running(pid_file)? {
-        Some(pid) => say(&format!("Detected fwknopd is running (pid={}).", number(pid))),
+    match pidfile::confirmed(pid_file, |_| Ok(()))? {
+        Some((pid, ())) => say(&format!("Detected fwknopd is running (pid={}).", number(pid))),
         None => none(),
     }
 }
 
 /// Lets the daemon read its files again.
 pub fn restart(pid_file: &Path) -> Result<ExitCode, Error> {
-    let Some(pid) = pidfile::running(pid_file)? else { return none() };
-    signal(pid_file, pid, Signal::HUP)?;
-    say(&format!("Sent restart signal to fwknopd (pid={})", number(pid)))
+    let Some((pid, process)) = pidfile::confirmed(pid_file, handle)? else { return none() };
+    match pidfd_send_signal(&process, Signal::HUP) {
+        Err(Errno::SRCH) => none(),
+        sent => {
+            sent.map_err(|error| failed(pid_file, error))?;
+            say(&format!("Sent restart signal to fwknopd (pid={})", number(pid)))
+        }
+    }
 }
 
 /// Stops the daemon: asks, waits, and after four seconds insists.
 pub fn kill(pid_file: &Path) -> Result<ExitCode, Error> {
-    let Some(pid) = pidfile::running(pid_file)? else {
+    let Some((pid, process)) = pidfile::confirmed(pid_file, handle)? else {
         eprintln!("No running fwknopd detected.");
         return Ok(ExitCode::FAILURE);
     };
-    signal(pid_file, pid, Signal::TERM)?;
-    if ends_within(pid_file, pid, Duration::from_secs(4))? {
-        return say(&format!("Killed fwknopd (pid={}) via SIGTERM", number(pid)));
-    }
-    signal(pid_file, pid, Signal::KILL)?;
-    ends_within(pid_file, pid, Duration::from_secs(1))?;
-    say(&format!("Killed fwknopd (pid={}) via SIGKILL", number(pid)))
-}
-
-fn ends_within(pid_file: &Path, pid: Pid, patience: Duration) -> Result<bool, Error> {
-    let end = Instant::now() + patience;
-    while Instant::now() < end {
-        if pidfile::running(pid_file)? != Some(pid) {
-            return Ok(true);
+    let killed = format!("Killed fwknopd (pid={})", number(pid));
+    for (signal, name, patience) in [(Signal::TERM, "SIGTERM", 4), (Signal::KILL, "SIGKILL", 1)] {
+        match pidfd_send_signal(&process, signal) {
+            Err(Errno::SRCH) => return say(&killed),
+            sent => sent.map_err(|error| failed(pid_file, error))?,
         }
-        std::thread::sleep(Duration::from_millis(20));
+        if ends_within(&process, Duration::from_secs(patience)).map_err(|error| failed(pid_file, error))? {
+            return say(&format!("{killed} via {name}"));
+        }
     }
-    Ok(false)
+    eprintln!("fwknopd (pid={}) has been killed, but has not ended yet", number(pid));
+    Ok(ExitCode::FAILURE)
 }
 
-fn signal(pid_file: &Path, pid: Pid, signal: Signal) -> Result<(), Error> {
-    pidfile::signal(pid, signal).map_err(|source| Error::File { path: pid_file.into(), source })
+fn handle(pid: Pid) -> io::Result<OwnedFd> {
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// The handle of a process becomes readable when it ends.
+fn ends_within(process: &OwnedFd, patience: Duration) -> Result<bool, Errno> {
+    let end = Instant::now() + patience;
+    loop {
+        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            ready => return ready.map(|count| count > 0),
+        }
+    }
+}
+
+fn failed(pid_file: &Path, error: Errno) -> Error {
+    Error::File { path: pid_file.into(), source: error.into() }
 }
 
 fn number(pid: Pid) -> i32 {
