@@ -55,7 +55,7 @@ pub struct Args {
     /// Remove our firewall rules and end
     #[arg(long)]
     pub fw_flush: bool,
-    /// GnuPG program (has no effect: messages are read in process)
+    /// GnuPG program that hands over the keys, where a stanza names none; messages are read in process
     #[arg(long, value_name = "PATH")]
     pub gpg_exe: Option<PathBuf>,
     /// Default keyring of stanzas that take OpenPGP packets

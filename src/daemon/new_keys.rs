@@ -1,8 +1,8 @@
 //! `--key-gen` of the daemon: the same keys in the same form as the client's.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::process::ExitCode;
 
 use super::args::Args;
@@ -11,7 +11,7 @@ use crate::cli::key_gen::{KeyLengths, NewKeys};
 use crate::crypto::rijndael::RijndaelKey;
 use crate::spa::Digest;
 
-/// To standard output, or into a new file that only its owner can read.
+/// To standard output, or into a file that only its owner can read.
 pub fn generate(args: &Args) -> Result<ExitCode, Failed> {
     let keys = NewKeys::generate(lengths(args)?)?;
     match &args.key_gen_file {
@@ -19,6 +19,8 @@ pub fn generate(args: &Args) -> Result<ExitCode, Failed> {
         Some(path) => {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            // One that was there keeps its permissions otherwise.
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(keys.lines().expose().as_bytes())?;
             println!("[+] Wrote Rijndael and HMAC keys to: {}", path.display());
         }
