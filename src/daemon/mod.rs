@@ -1,24 +1,30 @@
 //! The daemon program: start-up in order, the loop, and what it writes.
 
+pub mod alarm;
 pub mod args;
 pub mod control;
 pub mod detach;
 pub mod journal;
 pub mod keyrings;
 mod new_keys;
+mod panics;
 pub mod pidfile;
 pub mod reload;
 pub mod run;
+mod run_dir;
+mod serve;
 pub mod settings;
 pub mod signals;
 pub mod sources;
 mod start;
 pub mod state;
+mod store;
 pub mod syslog;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use args::Args;
@@ -34,6 +40,9 @@ pub fn main() -> ExitCode {
         }
     };
     keep_no_core();
+    panics::tell(None);
+    // Whatever is made from here on is for us alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     start::run(&args).unwrap_or_else(|failed| {
         eprintln!("{failed}");
         ExitCode::FAILURE

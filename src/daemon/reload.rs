@@ -3,7 +3,6 @@
 use super::journal::{Journal, Level};
 use super::run::Daemon;
 use super::settings::{self, Settings};
-use super::sources;
 use crate::config::{LoadOptions, ServerSettings, Severity};
 use crate::time::Timestamp;
 
@@ -15,17 +14,12 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
             for complaint in complaints.iter() {
                 daemon.journal.note(level_of(complaint.severity), complaint.to_string());
             }
-            return keep(&mut daemon.journal, "The new configuration has mistakes");
+            return keep(daemon.journal, "The new configuration has mistakes");
         }
     };
-    if new.capture != server.capture {
-        match sources::open(&new.capture, &mut daemon.journal) {
-            Ok(sources) => daemon.sources = sources,
-            Err(error) => {
-                daemon.journal.trouble(&error);
-                return keep(&mut daemon.journal, "Capture cannot be changed");
-            }
-        }
+    if let Err(error) = daemon.sources.change(&new.capture, daemon.journal) {
+        daemon.journal.trouble(&error);
+        return keep(daemon.journal, "Capture cannot be changed");
     }
     for remark in remarks.iter() {
         daemon.journal.note(level_of(remark.severity), remark.to_string());
@@ -61,6 +55,7 @@ fn needs_restart(new: &ServerSettings, old: &ServerSettings) -> Vec<&'static str
         ("The firewall", new.firewall != old.firewall),
         ("FWKNOP_RUN_DIR", new.run_dir != old.run_dir),
         ("FWKNOP_PID_FILE", new.pid_file != old.pid_file),
+        ("DIGEST_FILE", new.digest_file != old.digest_file),
         ("SYSLOG_IDENTITY", new.journal.identity != old.journal.identity),
         ("SYSLOG_FACILITY", new.journal.facility != old.journal.facility),
     ];

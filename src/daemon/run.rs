@@ -4,30 +4,44 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::alarm::{Alarm, Rang};
 use super::journal::{Closed, Journal, Level};
 use super::signals::{Asked, Signals};
-use crate::capture::{self, Received, Source};
+use super::sources::Sources;
+use crate::capture::{self, Received};
 use crate::firewall::Firewall;
 use crate::gate::{Gate, Opening, Verdict};
+use crate::grant::Grant;
 use crate::spa::Datagram;
 use crate::time::Timestamp;
 
-/// A daemon that is ready: everything is open that needs to be.
+/// All that runs. Sources and firewall come last when it starts.
 pub struct Daemon<'a> {
-    pub sources: Vec<Box<dyn Source>>,
+    pub sources: Sources,
     pub gate: Gate,
     /// `None`: decide, but change nothing (`--test`).
     pub firewall: Option<Firewall>,
-    pub journal: Journal,
+    pub journal: &'a mut Journal,
     pub signals: Signals,
+    pub alarm: Alarm,
+    pub later: Later,
     /// `--packet-limit`: how many captured packets are still to be looked at.
     pub packets_left: Option<u64>,
-    /// `EXIT_AT_INTF_DOWN`: a source that fails ends the daemon, even when there are others.
+    /// `EXIT_AT_INTF_DOWN`: an interface that fails ends the daemon, even when there are others. Otherwise it is opened
+    /// again when it is back.
     pub exit_when_down: bool,
     /// Whether the end of the daemon closes what is open.
     pub flush_at_exit: bool,
     /// Reads the files again; the old settings stay when it fails.
     pub reload: Box<dyn FnMut(&mut Daemon<'_>) + 'a>,
+}
+
+/// What did not work and is tried again, every few seconds while there is any.
+#[derive(Default)]
+pub struct Later {
+    at: Option<Timestamp>,
+    /// What has ended but could not be closed.
+    pub unclosed: Vec<Grant>,
 }
 
 /// Why the loop ended.
@@ -49,6 +63,7 @@ impl Daemon<'_> {
                 Ok(more) => more,
                 Err(end) => return end,
             };
+            self.try_again(Timestamp::now());
             if let Err(error) = self.wait(more) {
                 return End::Poll(error);
             }
@@ -65,17 +80,18 @@ impl Daemon<'_> {
     fn receive(&mut self) -> Result<bool, End> {
         let mut more = false;
         let mut at = 0;
-        while at < self.sources.len() {
+        while at < self.sources.count() {
             match self.drain(at)? {
                 Drained::Empty => at += 1,
                 Drained::More => {
                     more = true;
                     at += 1;
                 }
-                Drained::Ended => drop(self.sources.remove(at)),
+                Drained::Ended => self.sources.remove(at),
+                Drained::Lost => self.sources.lose(at),
             }
         }
-        if self.sources.is_empty() { Err(End::Exhausted) } else { Ok(more) }
+        if self.sources.exhausted() { Err(End::Exhausted) } else { Ok(more) }
     }
 
     fn drain(&mut self, at: usize) -> Result<Drained, End> {
@@ -83,16 +99,16 @@ impl Daemon<'_> {
             if self.packets_left == Some(0) {
                 return Err(End::PacketLimit);
             }
-            match self.sources[at].next() {
+            match self.sources.next(at) {
                 Ok(Received::Nothing) => return Ok(Drained::Empty),
                 Ok(Received::End) => return Ok(Drained::Ended),
                 Ok(Received::Skipped) => {}
                 Ok(Received::Datagram(datagram)) => self.handle(&datagram),
                 // A source that has failed never gives anything again.
-                Err(error) if self.exit_when_down || self.sources.len() == 1 => return Err(End::Capture(error)),
+                Err(error) if self.exit_when_down || !self.sources.may_return(at) => return Err(End::Capture(error)),
                 Err(error) => {
                     self.journal.trouble(&error);
-                    return Ok(Drained::Ended);
+                    return Ok(Drained::Lost);
                 }
             }
             self.packets_left = self.packets_left.map(|left| left - 1);
@@ -135,33 +151,56 @@ impl Daemon<'_> {
     /// The kernel has closed these by itself where it can; but its timeouts stand still while the machine sleeps.
     fn expire(&mut self, now: Timestamp) {
         for grant in self.gate.expire(now) {
-            if let Some(firewall) = &mut self.firewall
-                && let Err(error) = firewall.close(&grant)
-            {
-                self.journal.trouble(&error);
+            match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
+                Ok(()) => self.journal.closed(&grant, Closed::Expired),
+                Err(error) => {
+                    self.journal.trouble(&error);
+                    self.later.unclosed.push(grant);
+                }
             }
-            self.journal.closed(&grant, Closed::Expired);
         }
     }
 
-    /// Sleeps until a packet, a signal, or the end of a grant.
-    fn wait(&mut self, more: bool) -> std::io::Result<()> {
-        let always_ready = self.sources.iter().any(|source| source.fd().is_none());
-        let timeout = match self.gate.next_deadline() {
-            _ if more || always_ready => Some(Duration::ZERO),
-            // A little late rather than a little early, which would be a wake-up for nothing.
-            Some(end) => Some(Timestamp::now().until(end) + Duration::from_millis(1)),
-            None => None,
-        };
-        let timeout = timeout.map(|span| Timespec::try_from(span).unwrap_or(LONGEST));
-        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        fds.extend(
-            self.sources.iter().filter_map(|source| source.fd()).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
-        );
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+    fn try_again(&mut self, now: Timestamp) {
+        if self.later.at.is_some_and(|at| at <= now) {
+            self.later.at = None;
+            self.sources.look_again(self.journal);
+            self.close_again();
         }
+        if self.sources.any_missing() || !self.later.unclosed.is_empty() {
+            self.later.at.get_or_insert(now.plus(PAUSE));
+        }
+    }
+
+    /// Its failure was told the first time.
+    fn close_again(&mut self) {
+        for grant in std::mem::take(&mut self.later.unclosed) {
+            match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
+                Ok(()) => self.journal.closed(&grant, Closed::Expired),
+                Err(_) => self.later.unclosed.push(grant),
+            }
+        }
+    }
+
+    /// Sleeps until a packet, a signal, or the alarm: the end of a grant, or another try.
+    fn wait(&mut self, more: bool) -> std::io::Result<()> {
+        self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timeout = (more || self.sources.always_ready()).then_some(at_once);
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.alarm, PollFlags::IN)];
+        fds.extend(self.sources.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            polled => polled?,
+        };
+        let said: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
+        let mut said = said.into_iter();
+        let rang = said.next().is_some_and(|flags| !flags.is_empty());
+        self.sources.polled(said);
+        if rang && self.alarm.silence() == Rang::ClockWasSet {
+            self.later.at = self.later.at.map(|_| Timestamp::now());
+        }
+        Ok(())
     }
 
     fn reload(&mut self) {
@@ -177,8 +216,11 @@ enum Drained {
     Empty,
     More,
     Ended,
+    /// It may come back.
+    Lost,
 }
 
 /// How many packets are taken from one source before the others get their turn.
 const BATCH: u32 = 64;
-const LONGEST: Timespec = Timespec { tv_sec: 86_400, tv_nsec: 0 };
+/// Between two tries of what did not work.
+const PAUSE: Duration = Duration::from_secs(3);

@@ -16,4 +16,5 @@ mod docs;
 mod firewall;
 mod matrix;
 mod openpgp;
+mod resilience;
 mod vectors;

@@ -1,0 +1,152 @@
+//! A daemon's life in order: take the lock, open state, firewall and capture, and only then say that it is ready. What
+//! fails before that is told on the terminal and in the log. However it ends, it leaves nothing behind.
+
+use std::process::ExitCode;
+
+use super::alarm::Alarm;
+use super::args::Args;
+use super::journal::{Closed, Journal, Level, Sink, with_causes};
+use super::pidfile::PidFile;
+use super::reload::{level_of, reload};
+use super::run::{Daemon, End, Later};
+use super::settings::Settings;
+use super::signals::Signals;
+use super::sources::Sources;
+use super::start::Failed;
+use super::syslog::Syslog;
+use super::{detach, panics, run_dir, store};
+use crate::config::{Complaints, LoadOptions, ServerSettings};
+use crate::firewall::Firewall;
+use crate::gate::Gate;
+use crate::time::Timestamp;
+
+/// Everything from the settings to the end.
+pub fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCode, Failed> {
+    if !args.foreground {
+        detach::leave_session()?;
+    }
+    let mut journal = open_journal(args, &settings.server);
+    tell_remarks(&settings.remarks, &mut journal);
+    journal.note(Level::Info, "Starting fwknopd");
+    let ended = live(args, options, settings, &mut journal);
+    match &ended {
+        Ok(_) => journal.note(Level::Info, "Shutting Down fwknopd."),
+        Err(failed) => journal.note(Level::Error, failed.to_string()),
+    }
+    Ok(ended.unwrap_or(ExitCode::FAILURE))
+}
+
+fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Journal) -> Result<ExitCode, Failed> {
+    let Settings { server, access, keyrings, .. } = settings;
+    run_dir::prepare(&server.run_dir)?;
+    let _lock = PidFile::acquire(&server.pid_file)?;
+    let signals = Signals::install()?;
+    let (replay, last) = store::open(args, &server, journal)?;
+    let mut in_force = server.clone();
+    let mut daemon = Daemon {
+        sources: Sources::default(),
+        gate: Gate::new(server.gate, access, keyrings, replay, last),
+        firewall: None,
+        journal,
+        signals,
+        alarm: Alarm::new()?,
+        later: Later::default(),
+        packets_left: args.packet_limit,
+        exit_when_down: server.capture.exit_when_down,
+        flush_at_exit: server.flush_at_exit,
+        reload: Box::new(move |daemon| reload(daemon, &options, &mut in_force)),
+    };
+    // What is opened here is cleaned up below, also when the rest fails.
+    let ended = get_ready(&mut daemon, args, &server).map(|()| daemon.run());
+    if let Ok(end) = &ended {
+        tell_end(end, daemon.journal);
+    }
+    daemon.sources.tell_statistics(daemon.journal);
+    clean_up(&mut daemon);
+    ended.map(|end| code(&end))
+}
+
+fn get_ready(daemon: &mut Daemon<'_>, args: &Args, server: &ServerSettings) -> Result<(), Failed> {
+    if !args.test {
+        open_firewall(daemon, server)?;
+    }
+    daemon.sources.change(&server.capture, daemon.journal)?;
+    daemon.journal.note(Level::Info, "Starting fwknopd main event loop.");
+    if !args.foreground {
+        detach::ready()?;
+        daemon.journal.detach();
+    }
+    Ok(())
+}
+
+/// Set-up, and what a former daemon left open: taken over, or closed when so configured.
+fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(), crate::firewall::Error> {
+    let mut firewall = Firewall::new(&server.firewall);
+    if server.flush_at_init {
+        firewall.flush()?;
+    }
+    let set_up = firewall.set_up()?;
+    let firewall = daemon.firewall.insert(firewall);
+    for warning in set_up.warnings {
+        daemon.journal.note(Level::Warning, warning);
+    }
+    for grant in firewall.adopt(Timestamp::now())? {
+        daemon.journal.adopted(&grant);
+        daemon.gate.adopt(grant);
+    }
+    Ok(())
+}
+
+/// To the terminal until the daemon is ready, and to syslog from the start. A machine may have none, or not yet.
+fn open_journal(args: &Args, server: &ServerSettings) -> Journal {
+    let settings = &server.journal;
+    if args.foreground && !args.syslog_enable {
+        return Journal::new(Sink::stderr(), settings.verbose);
+    }
+    let syslog = || Syslog::new(&settings.identity, settings.facility);
+    panics::tell(Some(syslog()));
+    let mut syslog = syslog();
+    let connected = syslog.connect();
+    let mut journal = Journal::new(Sink::stderr().with_syslog(syslog), settings.verbose);
+    if let Err(error) = connected {
+        let text = format!("no syslog can be reached ({error}): lines are lost until there is one, it is looked for");
+        journal.note(Level::Warning, text);
+    }
+    journal
+}
+
+fn tell_remarks(remarks: &Complaints, journal: &mut Journal) {
+    remarks.iter().for_each(|remark| journal.note(level_of(remark.severity), remark.to_string()));
+}
+
+fn tell_end(end: &End, journal: &mut Journal) {
+    let (level, text) = match end {
+        End::Signal(name) => (Level::Warning, format!("Got {name}. Exiting...")),
+        End::PacketLimit => (Level::Info, "Packet count limit reached. Exiting...".into()),
+        End::Exhausted => (Level::Info, "All packets were read. Exiting...".into()),
+        End::Capture(error) => (Level::Error, format!("[*] {}", with_causes(error))),
+        End::Poll(error) => (Level::Error, format!("[*] cannot wait for packets: {error}")),
+    };
+    journal.note(level, text);
+    journal.note(Level::Info, "Gracefully leaving the fwknopd event loop.");
+}
+
+fn code(end: &End) -> ExitCode {
+    match end {
+        End::Signal(_) | End::PacketLimit | End::Exhausted => ExitCode::SUCCESS,
+        End::Capture(_) | End::Poll(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Leaves nothing of ours behind, when so configured.
+fn clean_up(daemon: &mut Daemon<'_>) {
+    let flush = daemon.flush_at_exit;
+    let Some(firewall) = daemon.firewall.as_mut().filter(|_| flush) else { return };
+    match firewall.flush() {
+        Ok(()) => {
+            let open = daemon.gate.grants().chain(&daemon.later.unclosed);
+            open.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
+        }
+        Err(error) => daemon.journal.trouble(&error),
+    }
+}

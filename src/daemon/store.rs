@@ -1,0 +1,53 @@
+//! The replay store of this daemon: opened, taken over from the original, or begun anew.
+
+use std::io;
+use std::path::Path;
+
+use super::args::Args;
+use super::journal::{Journal, Level};
+use super::start::Failed;
+use super::state::{self, State};
+use crate::config::ServerSettings;
+use crate::grant::GrantId;
+use crate::replay::{MemoryStore, ReplayStore};
+use crate::time::Timestamp;
+
+/// The memory, and the number of the last grant. With `--test` nothing on disk is touched.
+pub fn open(
+    args: &Args,
+    server: &ServerSettings,
+    journal: &mut Journal,
+) -> Result<(Box<dyn ReplayStore + Send>, GrantId), Failed> {
+    if args.test {
+        return Ok((Box::new(MemoryStore::default()), GrantId::default()));
+    }
+    let (mut state, imported) = open_state(server, args.rotate_digest_cache)?;
+    if imported > 0 {
+        journal.note(Level::Info, format!("Took over {imported} entries of {}", server.digest_file.display()));
+    }
+    let last = state.last_grant()?;
+    Ok((Box::new(state), last))
+}
+
+/// Also tells how many entries came from the original's digest cache. The pid file must be ours, and the run directory
+/// prepared.
+pub fn open_state(server: &ServerSettings, rotate: bool) -> Result<(State, usize), Failed> {
+    if rotate {
+        for file in [&server.run_dir.join(state::FILE), &server.digest_file] {
+            rename_to_old(file)?;
+        }
+    }
+    let max_age = server.gate.max_age;
+    let mut state = State::open(&server.run_dir, Timestamp::now(), max_age)?;
+    let imported = state.import_digest_cache(&server.digest_file, max_age, Timestamp::now())?;
+    Ok((state, imported))
+}
+
+fn rename_to_old(file: &Path) -> io::Result<()> {
+    let mut old = file.as_os_str().to_owned();
+    old.push("-old");
+    match std::fs::rename(file, old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
