@@ -59,6 +59,7 @@ static VARIABLES: &[Variable] = &[
     ),
     // OpenPGP
     v("GPG_HOME_DIR", Kind::Path, "", Built, "keyring; without it the one of fwknopd.conf"),
+    v("GPG_KEY_FILES", Kind::List, "", Built, "key files instead of a keyring (ours)"),
     v("GPG_DECRYPT_ID", Kind::Text, "", Built, "the key a packet must be encrypted to"),
     v("GPG_DECRYPT_PW", Kind::Secret, "", Built, "take OpenPGP packets; this unlocks the server key"),
     v("GPG_ALLOW_NO_PW", Kind::YesNo, "N", Built, "take OpenPGP packets; the server key has no passphrase"),

@@ -23,12 +23,18 @@ pub trait Keyrings {
 /// Which keyring, and what unlocks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyringPlace {
-    /// A GnuPG home directory.
-    pub home: PathBuf,
-    /// The gpg program. `None`: the one GnuPG's library finds.
-    pub program: Option<PathBuf>,
+    pub source: KeyringSource,
     /// `None`: the secret keys have no passphrase.
     pub passphrase: Option<Passphrase>,
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyringSource {
+    /// A GnuPG home directory, and the gpg program that reads it. `None`: the one GnuPG's library finds.
+    Home { directory: PathBuf, program: Option<PathBuf> },
+    /// Key files, armored or binary: the server's secret key, and the certificates of those who may sign.
+    Files(Vec<PathBuf>),
 }
 
 /// A keyring that can be used.

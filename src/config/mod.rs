@@ -35,7 +35,7 @@ mod variable;
 pub use access::{load, load_access, parse_access};
 pub use complaint::{Complaint, Complaints, Fault, Place, Severity};
 pub use facility::{Facility, UnknownFacility};
-pub use keyrings::{KeyringPlace, Keyrings, OpenedKeyring};
+pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
 pub use rc::{Section, parse_sections, read_sections};
 pub use server::{
     AccessPlace, CaptureFrom, CaptureSettings, JournalSettings, LoadOptions, Override, ServerSettings, load_server,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::config::{self, KeyringPlace, OpenedKeyring};
+use crate::config::{self, KeyringPlace, KeyringSource, OpenedKeyring};
 use crate::crypto::openpgp::sequoia::{Found, Keys};
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::crypto::unseal;
@@ -36,8 +36,14 @@ impl Keyrings {
 
 impl config::Keyrings for Keyrings {
     fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, keyring::Error> {
-        let gpg = Gpg { home: place.home.clone(), program: place.program.clone() };
-        let loaded = keyring::from_home(&gpg, place.passphrase.as_ref(), self.now)?;
+        let passphrase = place.passphrase.as_ref();
+        let loaded = match &place.source {
+            KeyringSource::Files(files) => keyring::from_files(files, passphrase, self.now)?,
+            KeyringSource::Home { directory, program } => {
+                let gpg = Gpg { home: directory.clone(), program: program.clone() };
+                keyring::from_home(&gpg, passphrase, self.now)?
+            }
+        };
         // Keys on cards or of other servers are mentioned once each, and not at all when they are not wanted.
         let mut told = HashSet::new();
         let warnings =

@@ -11,7 +11,9 @@ mod wrong_values;
 use std::path::{Path, PathBuf};
 
 use fwknop::access::Stanza;
-use fwknop::config::{Complaints, KeyringPlace, Keyrings, OpenedKeyring, ServerSettings, parse_access, parse_server};
+use fwknop::config::{
+    Complaints, KeyringPlace, KeyringSource, Keyrings, OpenedKeyring, ServerSettings, parse_access, parse_server,
+};
 use fwknop::crypto::openpgp::sequoia::Found;
 use fwknop::crypto::openpgp::{Fingerprint, KeyringId};
 use fwknop::keyring;
@@ -28,8 +30,9 @@ const SERVER: &str = "D3939AEF57059512C5F71C54EC7D9871B128A32E";
 
 impl Keyrings for FewKeys {
     fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, keyring::Error> {
-        match place.home == Path::new("/missing") {
-            true => Err(keyring::Error::NoHome { home: place.home.clone() }),
+        let KeyringSource::Home { directory: home, .. } = &place.source else { panic!("{place:?}") };
+        match home == Path::new("/missing") {
+            true => Err(keyring::Error::NoHome { home: home.clone() }),
             false => Ok(OpenedKeyring { id: KeyringId(0), warnings: Vec::new() }),
         }
     }

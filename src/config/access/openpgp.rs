@@ -2,7 +2,7 @@
 
 use super::Resolve;
 use crate::access::OpenPgpAccess;
-use crate::config::keyrings::{KeyringPlace, Keyrings};
+use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
 use crate::secret::Passphrase;
@@ -62,16 +62,23 @@ impl Resolve<'_, '_> {
     fn keyring(&mut self, passphrase: Option<Passphrase>) -> Option<KeyringId> {
         let context = &mut *self.context;
         let path = |name| self.settings.text(name).map(|text| context.directory.join(text));
-        let place = KeyringPlace {
-            home: path("GPG_HOME_DIR").unwrap_or_else(|| context.server.gpg_home.clone()),
-            program: path("GPG_EXE").or_else(|| context.server.gpg_program.clone()),
-            passphrase,
+        let source = match self.settings.list("GPG_KEY_FILES") {
+            Some(files) => KeyringSource::Files(files.iter().map(|file| context.directory.join(file)).collect()),
+            None => KeyringSource::Home {
+                directory: path("GPG_HOME_DIR").unwrap_or_else(|| context.server.gpg_home.clone()),
+                program: path("GPG_EXE").or_else(|| context.server.gpg_program.clone()),
+            },
         };
+        let both = self.settings.place("GPG_KEY_FILES").and(self.settings.place("GPG_HOME_DIR"));
+        if let Some(place) = both {
+            self.complaints.warn(place, "GPG_HOME_DIR has no effect beside GPG_KEY_FILES", "remove one of them");
+        }
+        let place = KeyringPlace { source, passphrase };
         let opened = &mut context.keyrings;
         if let Some((_, id)) = opened.opened.iter().find(|(known, _)| *known == place) {
             return *id;
         }
-        let said_at = ["GPG_HOME_DIR", "GPG_DECRYPT_PW", "GPG_ALLOW_NO_PW"];
+        let said_at = ["GPG_KEY_FILES", "GPG_HOME_DIR", "GPG_DECRYPT_PW", "GPG_ALLOW_NO_PW"];
         let said_at = said_at.into_iter().find_map(|name| self.settings.place(name)).unwrap_or(&self.place);
         let id = match opened.loader.open(&place) {
             Ok(keyring) => {

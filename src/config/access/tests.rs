@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::access::Stanza;
-use crate::config::{Complaints, KeyringPlace, Keyrings, OpenedKeyring, Severity, parse_access, parse_server};
+use crate::config::{
+    Complaints, KeyringPlace, KeyringSource, Keyrings, OpenedKeyring, Severity, parse_access, parse_server,
+};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
 use crate::keyring;
@@ -23,8 +25,10 @@ struct ListedKeys {
 
 impl Keyrings for ListedKeys {
     fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, keyring::Error> {
-        if place.home == Path::new("/missing") {
-            return Err(keyring::Error::NoHome { home: place.home.clone() });
+        if let KeyringSource::Home { directory: home, .. } = &place.source
+            && home == Path::new("/missing")
+        {
+            return Err(keyring::Error::NoHome { home: home.clone() });
         }
         self.opened.push(place.clone());
         Ok(OpenedKeyring { id: KeyringId(self.opened.len() - 1), warnings: Vec::new() })
@@ -171,9 +175,24 @@ fn each_keyring_is_opened_once() {
     let (stanzas, _) = read_with(&mut keyrings, text).unwrap();
     let ids: Vec<usize> = stanzas.iter().map(|s| s.openpgp.as_ref().unwrap().keyring.0).collect();
     assert_eq!(ids, [0, 0, 1, 2]);
-    assert_eq!(keyrings.opened[0].home, PathBuf::from("/root/.gnupg"));
+    let home = |directory: &str, program: Option<&str>| KeyringSource::Home {
+        directory: directory.into(),
+        program: program.map(PathBuf::from),
+    };
+    assert_eq!(keyrings.opened[0].source, home("/root/.gnupg", None));
     assert_eq!(keyrings.opened[1].passphrase.as_ref().unwrap().expose(), "pass");
-    assert_eq!(keyrings.opened[2].program, Some(PathBuf::from("/usr/bin/gpg2")));
+    assert_eq!(keyrings.opened[2].source, home("/keys", Some("/usr/bin/gpg2")));
+}
+
+#[test]
+fn key_files_take_the_place_of_a_home() {
+    let mut keyrings = ListedKeys::default();
+    let text = "SOURCE ANY\nGPG_ALLOW_NO_PW Y\nGPG_REMOTE_ID 745E3332\nHMAC_KEY h\n\
+                GPG_HOME_DIR /keys\nGPG_KEY_FILES server.asc, /keys/alice.asc\n";
+    let (_, complaints) = read_with(&mut keyrings, text).unwrap();
+    let files = ["/server.asc", "/keys/alice.asc"].map(PathBuf::from).to_vec();
+    assert_eq!(keyrings.opened[0].source, KeyringSource::Files(files));
+    assert!(complaints.to_string().contains("GPG_HOME_DIR has no effect beside GPG_KEY_FILES"), "{complaints}");
 }
 
 #[test]

@@ -32,8 +32,12 @@ const NOT_LOADED: [&str; 5] = [
 fn the_daemon_decides_alike_on_what_a_socket_brings() {
     let homes = Homes::new();
     let cases = cases();
+    let keyring = |case: &Case| {
+        let home = if case.passphrase.is_some() { &homes.locked } else { &homes.open };
+        format!("GPG_HOME_DIR {}\n", home.path().display())
+    };
     let world = World::new();
-    let settings = Settings::new(&world, CONF, &homes.access(&cases)).interface(None);
+    let settings = Settings::new(&world, CONF, &access(&cases, keyring)).interface(None);
     let daemon = Daemon::launch(&world, Maker::Ours, &settings, &["--test", "-v", "--udp-server"]);
     daemon.logs.expect(&["Starting fwknopd main event loop."]);
     for (source, case) in &cases {
@@ -46,11 +50,13 @@ fn the_daemon_decides_alike_on_what_a_socket_brings() {
 
 #[test]
 fn the_daemon_decides_alike_on_what_a_savefile_holds() {
-    let homes = Homes::new();
     let cases = cases();
+    // Here from files: with the same keys, the same verdicts.
+    let files: Vec<String> = receiver_files().iter().map(|file| file.display().to_string()).collect();
+    let keyring = |_: &Case| format!("GPG_KEY_FILES {}\n", files.join(","));
     let dir = Scratch::new();
     let conf = dir.write("fwknopd.conf", &format!("FWKNOP_RUN_DIR {};\n{CONF}", dir.join("run").display()));
-    let access = dir.write("access.conf", &homes.access(&cases));
+    let access = dir.write("access.conf", &access(&cases, keyring));
     let capture = dir.join("all.pcap");
     fs::write(&capture, savefile(&cases)).unwrap();
     let output = Command::new(Maker::Ours.daemon())
@@ -119,18 +125,17 @@ impl Homes {
     fn new() -> Self {
         Self { open: receiver(false), locked: receiver(true) }
     }
+}
 
-    fn access(&self, cases: &BTreeMap<Ipv4Addr, Case>) -> String {
-        let mut text = String::new();
-        for (source, case) in cases {
-            text.push_str(&format!("SOURCE {source}\n{}", case.stanza));
-            if case.stanza.contains("GPG_") {
-                let home = if case.passphrase.is_some() { &self.locked } else { &self.open };
-                text.push_str(&format!("GPG_HOME_DIR {}\n", home.path().display()));
-            }
+fn access(cases: &BTreeMap<Ipv4Addr, Case>, keyring: impl Fn(&Case) -> String) -> String {
+    let mut text = String::new();
+    for (source, case) in cases {
+        text.push_str(&format!("SOURCE {source}\n{}", case.stanza));
+        if case.stanza.contains("GPG_") {
+            text.push_str(&keyring(case));
         }
-        text
     }
+    text
 }
 
 /// The protected key goes into a home of its own: where no passphrase is given its owner would be warned about it.
