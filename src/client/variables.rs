@@ -3,7 +3,8 @@
 use crate::config::State::{self, Built, NotNeeded, NotSupportedYet};
 use crate::config::{Kind, Table, Variable};
 
-pub static TABLE: Table = Table { file: "the rc file", variables: VARIABLES, expands: false, sibling: None };
+pub static TABLE: Table =
+    Table { file: "the rc file", document: "docs/client.md", variables: VARIABLES, expands: false, sibling: None };
 
 const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, doc: &'static str) -> Variable {
     Variable { name, kind, default, state, doc }

@@ -5,8 +5,13 @@ use super::value::Kind;
 use super::variable::State::{self, Built, NoEffect, NotSupportedYet};
 use super::variable::{Table, Variable};
 
-pub static TABLE: Table =
-    Table { file: "an access file", variables: VARIABLES, expands: false, sibling: Some(&server_table::TABLE) };
+pub static TABLE: Table = Table {
+    file: "an access file",
+    document: "docs/configuration.md",
+    variables: VARIABLES,
+    expands: false,
+    sibling: Some(&server_table::TABLE),
+};
 
 /// What a file named by `%include_keys` may set (`spec/access.md` 2).
 pub static KEYS: &[&str] = &[

@@ -5,8 +5,13 @@ use super::value::Kind;
 use super::variable::State::{self, Built, NoEffect, NotNeeded, NotSupportedYet};
 use super::variable::{Table, Variable};
 
-pub static TABLE: Table =
-    Table { file: "fwknopd.conf", variables: VARIABLES, expands: true, sibling: Some(&access_table::TABLE) };
+pub static TABLE: Table = Table {
+    file: "fwknopd.conf",
+    document: "docs/configuration.md",
+    variables: VARIABLES,
+    expands: true,
+    sibling: Some(&access_table::TABLE),
+};
 
 const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, doc: &'static str) -> Variable {
     Variable { name, kind, default, state, doc }

@@ -68,6 +68,8 @@ impl Variable {
 pub struct Table {
     /// What messages call the file.
     pub file: &'static str,
+    /// Where all of them are described.
+    pub document: &'static str,
     pub variables: &'static [Variable],
     /// Whether `$NAME` at the start of a value is replaced.
     pub expands: bool,
@@ -93,7 +95,7 @@ impl Table {
         }
         let advice = match nearest(&upper, self.variables.iter().map(|variable| variable.name)) {
             Some(near) => format!("did you mean {}?", syntax.spell(near)),
-            None => "correct or remove it; docs/configuration.md lists all settings".to_owned(),
+            None => format!("correct or remove it; {} lists all settings", self.document),
         };
         Err(Fault::new(what, advice))
     }

@@ -120,7 +120,7 @@ fn every_mistake_is_named_with_its_line() {
     for (line, complaint, advice) in [
         (4, "SPA_SERVER_PORT: '70000' is not in 0 to 65535", "0 to 65535"),
         (5, "FW_TIMEOUT: 'x' is not a whole number", "0 to 65536"),
-        (6, "NOSUCH is not a setting of the rc file", "correct or remove it"),
+        (6, "NOSUCH is not a setting of the rc file", "correct or remove it; docs/client.md lists all settings"),
         (7, "HMAC_KEY_BASE64: is not base64", "--key-gen"),
         (8, "USE_HMAC: name and value are joined by '='", "put a blank"),
         (10, "ALLOW_IP: 'gate' is not an IP address", "192.0.2.7"),
