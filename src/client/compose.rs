@@ -306,4 +306,16 @@ mod tests {
         let ask = Ask { time_offset: TimeOffset(-1_000_001), ..asking("tcp/22") };
         assert_eq!(compose(&ask, here()), Err(ComposeError::Time));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn offsets_are_read_or_refused_but_never_misread(text in "-?[0-9]{0,6} ?[smhdSMHDx]{0,2}") {
+            if let Ok(offset) = text.parse::<TimeOffset>() {
+                let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+                let number: i64 = digits.parse().unwrap();
+                proptest::prop_assert_eq!(offset.secs().abs() % number.max(1), 0);
+                proptest::prop_assert!(offset.secs() == 0 || (offset.secs() < 0) == text.starts_with('-'));
+            }
+        }
+    }
 }

@@ -70,8 +70,14 @@ impl KeyFiles<'_> {
     }
 }
 
+/// A path, or a name that ends as key files do: a file that merely happens to be called like a key must not replace it.
+fn is_file(name: &str) -> bool {
+    let path = Path::new(name);
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    (name.contains('/') || ["asc", "gpg", "pgp", "key"].contains(&ending)) && path.is_file()
+}
+
 fn files(gpg: &GpgOptions) -> Result<Option<KeyFiles<'_>>, GpgError> {
-    let is_file = |name: &str| Path::new(name).is_file();
     let read = |file: &str| fs::read(file).map_err(|source| GpgError::File { file: file.to_owned(), source });
     let mixed = |file: &str, other: &str| GpgError::Mixed { file: file.to_owned(), other: other.to_owned() };
     let recipient = gpg.recipient.as_str();

@@ -9,8 +9,9 @@ use crate::config::{Checked, Complaints, Place, Setting, Settings};
 #[derive(Debug, Default)]
 pub struct Layers(Vec<Layer>);
 
+/// What one place says.
 #[derive(Debug)]
-struct Layer {
+pub struct Layer {
     settings: Settings,
     is_command_line: bool,
 }
@@ -49,12 +50,8 @@ impl Layers {
         self.0.iter().rev().find_map(|layer| names.iter().find_map(|name| layer.said(name)))
     }
 
-    /// `decide` sees each layer, strongest first, until it has an answer.
-    pub fn find<'a, T>(
-        &'a self,
-        mut decide: impl FnMut(&dyn Fn(&'static str) -> Option<Said<'a>>) -> Option<T>,
-    ) -> Option<T> {
-        self.0.iter().rev().find_map(|layer| decide(&|name| layer.said(name)))
+    pub fn strongest_first(&self) -> impl Iterator<Item = &Layer> {
+        self.0.iter().rev()
     }
 
     pub fn flag(&self, name: &'static str) -> bool {
@@ -74,7 +71,7 @@ impl Layers {
 }
 
 impl Layer {
-    fn said(&self, name: &'static str) -> Option<Said<'_>> {
+    pub fn said(&self, name: &'static str) -> Option<Said<'_>> {
         let (value, place) = (self.settings.get(name)?, self.settings.place(name)?);
         Some(Said { name, value, place, on_command_line: self.is_command_line })
     }

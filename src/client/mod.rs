@@ -19,6 +19,7 @@ pub mod send;
 pub mod stanza;
 pub mod table;
 pub mod user;
+pub mod values;
 pub mod variables;
 
 use std::io;
@@ -141,15 +142,23 @@ fn list_stanzas(path: &Path) -> Result<(), Failure> {
 fn settings(args: &Args, rc_file: Option<&Path>) -> Result<Layers, Failure> {
     let (mut layers, mut complaints) = (Layers::default(), Complaints::default());
     if let Some(path) = rc_file {
-        if rc::create_if_missing(path)? {
-            print(&format!("[*] Creating initial rc file: {}.\n", path.display()))?;
-        }
+        let is_there = match rc::create_if_missing(path) {
+            Ok(true) => print(&format!("[*] Creating initial rc file: {}.\n", path.display())).map(|()| true)?,
+            Ok(false) => true,
+            Err(error) if args.files.save_rc_stanza || args.files.named_config.is_some() => return Err(error.into()),
+            Err(error) => {
+                warn(&format!("warning: {}", cli::describe(&error)));
+                false
+            }
+        };
         // The stanza that is about to be written is not read.
         let named = args.files.named_config.as_deref().filter(|_| !args.files.save_rc_stanza);
-        rc::add_layers(path, named, &mut layers, &mut complaints);
+        if is_there {
+            rc::add_layers(path, named, &mut layers, &mut complaints);
+        }
     }
     layers.add_command_line(args.settings(), &mut complaints);
-    options::check(&layers, &mut complaints);
+    values::check(&layers, &mut complaints);
     if complaints.has_errors() {
         return Err(complaints.into());
     }

@@ -1,14 +1,14 @@
 //! From settings to what they mean: the options of one run. After this no text is left to be interpreted. Mistakes are
 //! reported also in a value that a stronger layer replaces.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::compose::{Allow, Ask, NatAsk, OuterPort, TimeOffset};
 use super::layers::{Layers, Said};
+use super::values;
 use crate::config::{Checked, Complaints, Fault};
 use crate::crypto::rijndael::Mode;
-use crate::net::{PortSet, parse_port};
+use crate::net::PortSet;
 use crate::secret::Secret;
 use crate::spa::{ClientTimeout, Digest};
 
@@ -113,15 +113,6 @@ impl Options {
     }
 }
 
-/// The level of `-v`, which is wanted before everything else is known to be right.
-pub fn verbosity(layers: &Layers) -> u8 {
-    match layers.text("VERBOSE") {
-        Some("Y") => 1,
-        Some(level) => level.parse().unwrap_or(0), // the table lets nothing but N and digits through
-        None => 0,
-    }
-}
-
 /// The digest that `name` chooses.
 pub fn digest(layers: &Layers, name: &'static str) -> Digest {
     match layers.strongest(&[name]) {
@@ -138,7 +129,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn verbose(&self) -> u8 {
-        verbosity(self.layers)
+        match self.layers.text("VERBOSE") {
+            Some("Y") => 1,
+            Some(level) => level.parse().unwrap_or(0), // the table lets nothing but N and digits through
+            None => 0,
+        }
     }
 
     fn ask(&self, command: Option<Vec<u8>>, destination: Option<String>) -> Ask {
@@ -158,7 +153,7 @@ impl Reader<'_> {
             // Zero is the same as not asking for a time.
             timeout: timeout.filter(|secs| *secs > 0).and_then(ClientTimeout::new),
             nat: NatAsk {
-                target: self.parsed("NAT_ACCESS", NatAsk::parse_target),
+                target: self.parsed("NAT_ACCESS", values::nat_target),
                 local: layers.flag("NAT_LOCAL"),
                 outer,
             },
@@ -169,23 +164,22 @@ impl Reader<'_> {
         }
     }
 
-    /// `RESOLVE_IP_HTTPS` and its older name say the same as `ALLOW_IP resolve`; an address beside them wins.
+    /// `RESOLVE_IP_HTTPS` and its older name say the same as `ALLOW_IP resolve`; an address beside them wins, and `N`
+    /// undoes what weaker layers say.
     fn allow(&self) -> Option<Allow> {
         let mut resolves = true;
-        let allow = self.layers.find(|said| {
-            if let Some(address) = said("ALLOW_IP").and_then(|said| said.text()) {
-                return parse_allow(address).ok().filter(|allow| *allow != Allow::Resolve || resolves).map(Some);
+        for layer in self.layers.strongest_first() {
+            let address = layer.said("ALLOW_IP").and_then(|said| values::allow(said.text()?).ok());
+            let resolve = ["RESOLVE_IP_HTTPS", "RESOLVE_IP_HTTP"].into_iter().find_map(|name| layer.said(name));
+            match (address, resolve) {
+                (Some(Allow::Address(address)), _) => return Some(Allow::Address(address)),
+                (Some(Allow::Resolve), _) if resolves => return Some(Allow::Resolve),
+                (None, Some(said)) if said.is_yes() && resolves => return Some(Allow::Resolve),
+                (None, Some(said)) if !said.is_yes() => resolves = false,
+                _ => {}
             }
-            match ["RESOLVE_IP_HTTPS", "RESOLVE_IP_HTTP"].into_iter().find_map(said) {
-                Some(said) if said.is_yes() && resolves => Some(Some(Allow::Resolve)),
-                Some(said) if !said.is_yes() => {
-                    resolves = false;
-                    None
-                }
-                _ => None,
-            }
-        });
-        allow.flatten()
+        }
+        None
     }
 
     fn ports(&self) -> Option<PortSet> {
@@ -276,7 +270,7 @@ impl Reader<'_> {
 
     fn send(&self) -> SendOptions {
         let layers = self.layers;
-        let transport = self.parsed("SPA_SERVER_PROTO", parse_transport).unwrap_or(Transport::Udp);
+        let transport = self.parsed("SPA_SERVER_PROTO", values::transport).unwrap_or(Transport::Udp);
         let port = |name| layers.number(name).and_then(|port| u16::try_from(port).ok());
         let usual = if transport == Transport::Http { 80 } else { crate::net::DEFAULT_SPA_PORT };
         SendOptions {
@@ -296,59 +290,93 @@ impl Reader<'_> {
     }
 }
 
-/// Complains about values the table of variables takes for any text, in all layers.
-pub fn check(layers: &Layers, complaints: &mut Complaints) {
-    let mut check = |name: &'static str, fault_of: fn(&str) -> Option<Fault>| {
-        for said in layers.all(name) {
-            if let Some(fault) = said.text().and_then(fault_of) {
-                complaints.error(said.place, format!("{name}: {}", fault.what), fault.advice);
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Setting;
+
+    fn layers(each: &[&[(&str, &str)]]) -> (Layers, Complaints) {
+        let (mut layers, mut complaints) = (Layers::default(), Complaints::default());
+        let (last, sections) = each.split_last().unwrap();
+        let settings = |layer: &[(&str, &str)]| {
+            layer.iter().map(|(name, value)| Setting::from_option(name, value, "--x")).collect::<Vec<_>>()
+        };
+        for section in sections {
+            layers.add_sections(vec![settings(section)], &mut complaints);
         }
-    };
-    check("ALLOW_IP", |text| parse_allow(text).err());
-    check("NAT_ACCESS", |text| NatAsk::parse_target(text).err());
-    check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
-    check("SPA_SERVER_PROTO", |text| parse_transport(text).err());
-}
-
-fn parse_allow(text: &str) -> Result<Allow, Fault> {
-    match text {
-        _ if text.eq_ignore_ascii_case("source") => Ok(Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
-        _ if text.eq_ignore_ascii_case("resolve") => Ok(Allow::Resolve),
-        _ => text.parse().map(Allow::Address).map_err(|_| {
-            let advice = "write an address like 192.0.2.7; names are not looked up; -s stands for the packet's source";
-            Fault::new(format!("'{text}' is not an IP address"), advice)
-        }),
+        layers.add_command_line(settings(last), &mut complaints);
+        values::check(&layers, &mut complaints);
+        (layers, complaints)
     }
-}
 
-fn parse_transport(text: &str) -> Result<Transport, Fault> {
-    match text {
-        "udp" => Ok(Transport::Udp),
-        "tcp" => Ok(Transport::Tcp),
-        "http" => Ok(Transport::Http),
-        raw => Err(Fault::new(format!("{raw} is not supported yet"), "use udp, tcp or http")),
+    fn resolved(each: &[&[(&str, &str)]], key_lines: bool) -> Options {
+        let (layers, mut complaints) = layers(each);
+        let given = Given { command: None, key_lines };
+        let options = Options::resolve(&layers, given, &mut complaints);
+        options.unwrap_or_else(|| panic!("{complaints}"))
     }
-}
 
-impl NatAsk {
-    /// `host:port`, `host,port`, `host`, and `[2001:db8::1]:port` for IPv6.
-    fn parse_target(text: &str) -> Result<super::compose::NatWish, Fault> {
-        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, rest)) => (host, rest.strip_prefix([':', ',']).or((!rest.is_empty()).then_some(rest))),
-            None => match text.split_once(',').or_else(|| text.rsplit_once(':')) {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
+    #[test]
+    fn whom_to_let_in_is_decided_by_the_strongest_layer_that_says_so() {
+        let address = |text: &str| Some(Allow::Address(text.parse().unwrap()));
+        for (each, allow) in [
+            (&[&[("ALLOW_IP", "192.0.2.1")][..], &[("RESOLVE_IP_HTTPS", "Y")]][..], Some(Allow::Resolve)),
+            (&[&[("RESOLVE_IP_HTTPS", "Y")], &[("ALLOW_IP", "192.0.2.1")]], address("192.0.2.1")),
+            (&[&[("RESOLVE_IP_HTTP", "Y")], &[("RESOLVE_IP_HTTPS", "N")]], None),
+            (&[&[("ALLOW_IP", "resolve")], &[("RESOLVE_IP_HTTPS", "N")]], None),
+            (&[&[("ALLOW_IP", "192.0.2.1")], &[("RESOLVE_IP_HTTPS", "N")]], address("192.0.2.1")),
+            (&[&[("ALLOW_IP", "192.0.2.1"), ("RESOLVE_IP_HTTPS", "Y")]], address("192.0.2.1")),
+            (&[&[("ALLOW_IP", "source")]], address("0.0.0.0")),
+            (&[&[]], None),
+        ] {
+            assert_eq!(resolved(each, false).ask.allow, allow, "{each:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_replaces_a_weaker_one_in_any_form() {
+        let key = |each: &[&[(&str, &str)]], key_lines| match resolved(each, key_lines).scheme {
+            Scheme::Rijndael { key, .. } => match key {
+                Some(KeySource::Given(key)) => String::from_utf8(key.expose().clone()).unwrap(),
+                Some(KeySource::File(file)) => file.display().to_string(),
+                Some(KeySource::Line) => "a line".to_owned(),
+                None => "the prompt".to_owned(),
             },
+            Scheme::OpenPgp(_) => panic!("not asked for"),
         };
-        let advice = "write host:port, with an address or a host name";
-        let port = match port {
-            None => None,
-            Some(port) => {
-                let parsed = parse_port(port);
-                Some(parsed.ok_or_else(|| Fault::new(format!("'{port}' is not a port"), advice))?)
-            }
-        };
-        super::compose::NatWish::new(host, port).ok_or_else(|| Fault::new(format!("'{host}' is not a host"), advice))
+        assert_eq!(key(&[&[]], false), "the prompt");
+        assert_eq!(key(&[&[("KEY", "weak")], &[("KEY_BASE64", "c3Ryb25n")], &[]], false), "strong");
+        assert_eq!(key(&[&[("KEY", "weak")], &[("KEY_FILE", "/file")], &[]], false), "/file");
+        assert_eq!(key(&[&[("KEY_BASE64", "Yg=="), ("KEY", "a")], &[]], false), "a");
+        assert_eq!(key(&[&[("KEY", "weak")], &[]], true), "a line");
+        assert_eq!(key(&[&[("KEY", "weak")], &[("KEY", "typed")]], true), "typed");
+    }
+
+    #[test]
+    fn the_hmac_is_on_when_a_key_or_the_user_says_so() {
+        for (each, on) in [
+            (&[&[][..]][..], false),
+            (&[&[("HMAC_KEY", "k")], &[]], true),
+            (&[&[("HMAC_KEY_FILE", "/f")], &[]], true),
+            (&[&[("HMAC_DIGEST_TYPE", "md5")], &[]], false),
+            (&[&[("HMAC_KEY", "k")], &[("USE_HMAC", "N")], &[]], false),
+            (&[&[("HMAC_KEY", "k"), ("USE_HMAC", "N")], &[]], false),
+            (&[&[("USE_HMAC", "N")], &[("HMAC_KEY", "k")], &[]], true),
+        ] {
+            assert_eq!(resolved(each, false).hmac.is_some(), on, "{each:?}");
+        }
+    }
+
+    #[test]
+    fn the_port_follows_the_transport_unless_it_is_named() {
+        assert_eq!(resolved(&[&[]], false).send.port, 62201);
+        assert_eq!(resolved(&[&[("SPA_SERVER_PROTO", "HTTP")]], false).send.port, 80);
+        assert_eq!(resolved(&[&[("SPA_SERVER_PROTO", "http"), ("SPA_SERVER_PORT", "62201")]], false).send.port, 62201);
+    }
+
+    #[test]
+    fn mistakes_in_replaced_values_are_named_too() {
+        let (_, complaints) = layers(&[&[("ALLOW_IP", "x"), ("TIME_OFFSET", "x")], &[("ALLOW_IP", "192.0.2.1")]]);
+        assert_eq!(complaints.iter().count(), 2, "{complaints}");
     }
 }

@@ -40,7 +40,9 @@ pub(super) fn warn(text: &str) {
 }
 
 pub(super) fn complain(complaints: &Complaints) {
-    complaints.iter().for_each(|complaint| warn(&shown(complaint)));
+    let mut in_order: Vec<&Complaint> = complaints.iter().collect();
+    in_order.sort_by_key(|complaint| &complaint.place);
+    in_order.into_iter().for_each(|complaint| warn(&shown(complaint)));
 }
 
 /// On the command line nobody wrote the variable's name that the check puts in front.

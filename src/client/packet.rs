@@ -6,7 +6,7 @@ use super::table::FieldTable;
 use crate::access::Stanza;
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp;
-use crate::crypto::openpgp::framing::Prefix;
+use crate::crypto::openpgp::framing::{self, Prefix};
 use crate::crypto::rijndael::{self, RijndaelAuth};
 use crate::crypto::seal::{self, SealError, WireText};
 use crate::crypto::unseal::{Keyrings, Unsealing};
@@ -115,15 +115,25 @@ impl Packet {
                 let plaintext = unsealing.unseal(&stanza).map_err(failed)?;
                 Message::decode(plaintext.value().expose()).map(Some).map_err(failed)
             }
-            SealKey::OpenPgp(_) => match &self.hmac {
-                None => Ok(None),
-                Some(hmac) => {
-                    let (body, tag) = envelope.split_tag(hmac.tag_len()).map_err(failed)?;
-                    let genuine = hmac.verify(Prefix::STANDARD.as_str(), body, tag);
-                    if genuine { Ok(None) } else { Err(failed(Reason::HmacMismatch)) }
-                }
-            },
+            SealKey::OpenPgp(_) => self.check_outside(&envelope).map(|()| None).map_err(failed),
         }
+    }
+
+    /// Tag and framing, which is all that can be seen of an OpenPGP message without the server's key.
+    fn check_outside(&self, envelope: &Envelope) -> Result<(), Reason> {
+        let standard = Prefix::STANDARD;
+        let body = match &self.hmac {
+            None => envelope.text(),
+            Some(hmac) => {
+                let (body, tag) = envelope.split_tag(hmac.tag_len())?;
+                if !hmac.verify(standard.as_str(), body, tag) {
+                    return Err(Reason::HmacMismatch);
+                }
+                body
+            }
+        };
+        let is_readable = framing::candidates(body).iter().any(|(prefix, _)| prefix.as_str() == standard.as_str());
+        if is_readable { Ok(()) } else { Err(Reason::GpgDecrypt) }
     }
 }
 

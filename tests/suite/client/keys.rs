@@ -123,9 +123,11 @@ fn keys_are_asked_for_at_the_terminal() {
 #[test]
 fn control_c_at_the_prompt_stops_and_gives_the_echo_back() {
     let home = Home::new();
-    for stop in ["half\x03", "\x04"] {
-        let line = format!("{PROGRAM} {} -T -B packet; echo code=$?; stty -a", ASK.join(" "));
-        let (_, shown) = at_a_terminal(&home, &line, &[("Enter encryption key: ", stop)]);
+    let first = "Enter encryption key: ";
+    for dialogue in [&[(first, "half\x03")][..], &[(first, "\x04")], &[(first, "one\r"), ("Enter HMAC key: ", "\x03")]]
+    {
+        let line = format!("{PROGRAM} {} -T -B packet --use-hmac; echo code=$?; stty -a", ASK.join(" "));
+        let (_, shown) = at_a_terminal(&home, &line, dialogue);
         assert!(shown.contains("code=1"), "{shown}");
         assert!(shown.contains("stopped, nothing was sent"), "{shown}");
         let modes: Vec<&str> = shown.split_whitespace().collect();

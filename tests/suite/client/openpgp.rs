@@ -152,3 +152,62 @@ fn keys_that_cannot_be_used_are_named() {
         assert!(run.err.contains(complaint) && run.err.contains("\n     "), "{more:?}: {}", run.err);
     }
 }
+
+/// Keys of the vectors: RSA-4096 among them, without expiry.
+fn vector_key(name: &str) -> String {
+    format!("{}/keyrings/vectors/{name}.asc", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn large_keys_are_refused_or_noted() {
+    let home = Home::new();
+    let ask = |recipient: &str, signer: &str| {
+        let (recipient, signer) =
+            (vector_key(&format!("server-{recipient}.pub")), vector_key(&format!("client-{signer}.sec")));
+        let keys = ["--gpg-recipient-key", &recipient, "--gpg-signer-key", &signer, "--gpg-no-signing-pw"];
+        home.run(&[&["--no-rc-file", "-T", "-v", "-A", "tcp/22", "-s", "-U", "alice"], &keys[..]].concat())
+    };
+    let run = ask("rsa4096", "rsa4096");
+    assert_eq!(run.code, Some(1));
+    assert!(run.err.contains("but a server takes 1499 at most\n     use smaller keys"), "{}", run.err);
+    let run = ask("rsa3072", "rsa3072");
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(run.err.contains("over 1232 it may be fragmented on the way"), "{}", run.err);
+    let run = ask("rsa2048", "rsa2048");
+    assert!(run.code == Some(0) && !run.err.contains("fragmented"), "{}", run.err);
+}
+
+/// Just too long for the original, whose GnuPG compresses, which makes short text longer.
+const FITS: &str = "a-gpg-rsa4096-signed-rsa2048-both-sha512";
+
+#[test]
+fn what_the_original_refuses_for_its_size_is_refused() {
+    let client = gpg::Home::new();
+    for name in
+        ["client-rsa2048.sec", "client-rsa3072.sec", "client-rsa4096.sec", "server-rsa3072.pub", "server-rsa4096.pub"]
+    {
+        client.import(&std::fs::read_to_string(vector_key(name)).unwrap());
+    }
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/spa/gpg.json")).unwrap();
+    let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut seen = 0;
+    for vector in vectors["vectors"].as_array().unwrap() {
+        if vector["expect"]["result"] != "client-refuses" {
+            continue;
+        }
+        let args = vector["client_args"].as_array().unwrap().iter().map(|arg| match arg.as_str().unwrap() {
+            "<CLIENT_GNUPGHOME>" => client.path().to_str().unwrap(),
+            word => word,
+        });
+        let args: Vec<&str> = ["-T", "--no-rc-file"].into_iter().chain(args).collect();
+        let run = Home::new().run(&args);
+        seen += 1;
+        if vector["id"] == FITS {
+            assert_eq!(run.code, Some(0), "{}", run.err);
+            continue;
+        }
+        assert_eq!(run.code, Some(1), "{}", vector["id"]);
+        assert!(run.err.contains("characters long, but a server takes 1499 at most"), "{}: {}", vector["id"], run.err);
+    }
+    assert_eq!(seen, 4);
+}

@@ -32,6 +32,16 @@ fn the_file_is_made_on_first_use_for_the_user_alone() {
 }
 
 #[test]
+fn a_file_that_cannot_be_made_is_missed_only_by_whoever_needs_it() {
+    let home = Home::new();
+    let args = ["-T", "-A", "tcp/22", "-s", "--rc-file", "/proc/nowhere/rc", "--key-rijndael", "k"];
+    let run = home.run(&args);
+    assert_eq!(run.code, Some(0));
+    assert!(run.err.contains("warning: the rc file /proc/nowhere/rc cannot be created: "), "{}", run.err);
+    assert_eq!(home.run(&[&args[..], &["-n", "office"]].concat()).code, Some(1));
+}
+
+#[test]
 fn stanzas_are_listed_in_order() {
     let home = Home::with_rc("[default]\n[one]\n[Default]\n[two]\nBROKEN\n[one]\n");
     let run = home.run(&["--stanza-list"]);

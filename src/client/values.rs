@@ -1,0 +1,86 @@
+//! Values that only the client has: the table of variables takes them for any text.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::compose::{Allow, NatWish, TimeOffset};
+use super::layers::Layers;
+use super::options::Transport;
+use crate::config::{Complaints, Fault};
+use crate::net::parse_port;
+
+/// Complains about those that cannot be read, in all layers.
+pub fn check(layers: &Layers, complaints: &mut Complaints) {
+    let mut check = |name: &'static str, fault_of: fn(&str) -> Option<Fault>| {
+        for said in layers.all(name) {
+            if let Some(fault) = said.text().and_then(fault_of) {
+                complaints.error(said.place, format!("{name}: {}", fault.what), fault.advice);
+            }
+        }
+    };
+    check("ALLOW_IP", |text| allow(text).err());
+    check("NAT_ACCESS", |text| nat_target(text).err());
+    check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
+    check("SPA_SERVER_PROTO", |text| transport(text).err());
+}
+
+pub fn allow(text: &str) -> Result<Allow, Fault> {
+    match text {
+        _ if text.eq_ignore_ascii_case("source") => Ok(Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        _ if text.eq_ignore_ascii_case("resolve") => Ok(Allow::Resolve),
+        _ => text.parse().map(Allow::Address).map_err(|_| {
+            let advice = "write an address like 192.0.2.7; names are not looked up; -s stands for the packet's source";
+            Fault::new(format!("'{text}' is not an IP address"), advice)
+        }),
+    }
+}
+
+pub fn transport(text: &str) -> Result<Transport, Fault> {
+    match text {
+        "udp" => Ok(Transport::Udp),
+        "tcp" => Ok(Transport::Tcp),
+        "http" => Ok(Transport::Http),
+        raw => Err(Fault::new(format!("{raw} is not supported yet"), "use udp, tcp or http")),
+    }
+}
+
+/// `host:port`, `host,port`, `host`, and `[2001:db8::1]:port` for IPv6.
+pub fn nat_target(text: &str) -> Result<NatWish, Fault> {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix([':', ',']).or((!rest.is_empty()).then_some(rest))),
+        None => match text.split_once(',').or_else(|| text.rsplit_once(':')) {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let advice = "write host:port, with an address or a host name; an IPv6 address in brackets";
+    let port = match port {
+        None => None,
+        Some(port) => {
+            let parsed = parse_port(port);
+            Some(parsed.ok_or_else(|| Fault::new(format!("'{port}' is not a port"), advice))?)
+        }
+    };
+    NatWish::new(host, port).ok_or_else(|| Fault::new(format!("'{host}' is not a host"), advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nat_targets_are_read_as_they_are_written(host in "[a-z][a-z0-9.-]{0,9}|[0-9.]{1,12}|[0-9a-f:]{2,9}", port: u16) {
+            let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            for separator in [':', ','] {
+                let read = nat_target(&format!("{bracketed}{separator}{port}"));
+                prop_assert_eq!(read.ok(), parse_port(&port.to_string()).and_then(|port| NatWish::new(&host, Some(port))));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_readers_panic(text in ".{0,20}") {
+            let _ = (nat_target(&text), allow(&text), text.parse::<TimeOffset>());
+        }
+    }
+}
