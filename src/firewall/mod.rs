@@ -99,12 +99,13 @@ impl Firewall {
         let mut found: BTreeMap<(GrantId, IpAddr), (Timestamp, Vec<Service>)> = BTreeMap::new();
         for entry in self.entries()? {
             let (Some(tag), Some(remaining)) = (entry.tag(), entry.remaining) else { continue };
-            if tag.until <= now.secs() {
+            // Whole seconds, cut off, both of them: the second in progress counts.
+            let tagged = Timestamp::from_secs(tag.until.saturating_add(1));
+            if tagged <= now {
                 self.close_entry(&entry)?;
                 continue;
             }
-            // Whole seconds, cut off: the second in progress counts.
-            let until = now.plus(remaining + Duration::from_secs(1)).min(Timestamp::from_secs(tag.until));
+            let until = now.plus(remaining + Duration::from_secs(1)).min(tagged);
             let (earliest, services) = found.entry((tag.grant, entry.address)).or_insert((until, Vec::new()));
             *earliest = until.min(*earliest);
             services.push(entry.service);
