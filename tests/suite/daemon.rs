@@ -253,10 +253,10 @@ fn fw_list_shows_and_fw_flush_removes_what_is_open() {
 
 #[test]
 fn an_idle_daemon_sleeps() {
-    let scene = Scene::new(1);
+    let scene = Scene::new(2);
     let daemon = scene.daemon();
     let knocked = scene.opens(PORT, &daemon);
-    scene.closes_on_time(PORT, knocked, Duration::from_secs(1));
+    scene.closes_on_time(PORT, knocked, Duration::from_secs(2));
     daemon.logs.expect(&["close", "reason=expired"]);
     let before = daemon.status("voluntary_ctxt_switches");
     std::thread::sleep(Duration::from_secs(4));

@@ -100,21 +100,26 @@ impl Road<'_> {
 
     /// Which of these ports the client reaches.
     pub fn scan(&self, ports: &[u16]) -> Vec<u16> {
-        self.world.client.reaches(self.client, self.server, ports)
+        self.world.client.reaches((self.client, self.server), ports, NO_ANSWER)
     }
 
     pub fn neighbour_scan(&self, ports: &[u16]) -> Vec<u16> {
-        self.world.client.reaches(self.neighbour, self.server, ports)
+        self.world.client.reaches((self.neighbour, self.server), ports, NO_ANSWER)
+    }
+
+    /// A try that gives up soon: a connection request that came too early is repeated only after a second.
+    fn try_scan(&self, ports: &[u16]) -> Vec<u16> {
+        self.world.client.reaches((self.client, self.server), ports, NEXT_TRY)
     }
 
     /// Knocks are handled in their own time: waits for the port to open.
     pub fn opens(&self, port: u16) -> bool {
-        within(super::PATIENCE, || self.connects(port))
+        within(super::PATIENCE, || !self.try_scan(&[port]).is_empty())
     }
 
     /// Waits for all of these ports to open.
     pub fn all_open(&self, ports: &[u16]) -> bool {
-        within(super::PATIENCE, || self.scan(ports) == ports)
+        within(super::PATIENCE, || self.try_scan(ports) == ports)
     }
 
     /// Waits for the port to close, `limit` at most: when the first try began that had no answer.
@@ -185,10 +190,10 @@ impl Host {
         assert!(status.success(), "{program} {args:?}: {status}; is the package {} installed?", package_of(program));
     }
 
-    /// Which of `ports` at `to` this host reaches from its address `from`.
-    pub fn reaches(&self, from: IpAddr, to: IpAddr, ports: &[u16]) -> Vec<u16> {
+    /// Which of `ports` answer within `limit`, on the way from an address of this host to one of the other.
+    pub fn reaches(&self, (from, to): (IpAddr, IpAddr), ports: &[u16], limit: Duration) -> Vec<u16> {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let answer = self.ask(&format!("scan {from} {to} {CONNECT_MILLIS} {}", ports.join(" ")));
+        let answer = self.ask(&format!("scan {from} {to} {} {}", limit.as_millis(), ports.join(" ")));
         answer.split_whitespace().map(|port| port.parse().expect("written by us")).collect()
     }
 
@@ -235,7 +240,8 @@ const SERVER_V6: &str = "fd71::1";
 pub const SPA_PORT: u16 = 62201;
 
 /// No answer for so long means that the firewall drops: a busy machine needs its time.
-const CONNECT_MILLIS: u32 = 1000;
+const NO_ANSWER: Duration = Duration::from_secs(1);
+const NEXT_TRY: Duration = Duration::from_millis(200);
 
 pub const DEFAULT_DROP: &str = "
 table inet filter {
