@@ -227,12 +227,12 @@ fn only_tagged_rules_that_should_still_be_open_are_adopted() {
         (adopted[0].id, adopted[0].until, adopted[0].lifetime.secs()),
         (GrantId(5), NOW.plus(Duration::from_secs(21)), 21)
     );
-    // The tag is older than what the kernel counts.
-    assert_eq!(adopt(Some(600), "fwknop:5:1030")[0].until, Timestamp::from_secs(1_030));
+    // The tag ends before what the kernel counts; it is cut to whole seconds, so its last second counts.
+    assert_eq!(adopt(Some(600), "fwknop:5:1030")[0].until, Timestamp::from_secs(1_031));
     assert!(adopt(None, "fwknop:5:1030").is_empty());
     assert!(adopt(Some(20), "by hand").is_empty());
     assert!(script.changes().is_empty());
-    assert!(adopt(Some(20), "fwknop:5:1000").is_empty());
+    assert!(adopt(Some(20), "fwknop:5:999").is_empty());
     assert_eq!(script.changes(), ["fw shut 192.0.2.1 tcp/22"]);
 }
 
