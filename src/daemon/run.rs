@@ -224,3 +224,91 @@ enum Drained {
 const BATCH: u32 = 64;
 /// Between two tries of what did not work.
 const PAUSE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    use crate::access::AccessTable;
+    use crate::config::Facility;
+    use crate::crypto::unseal::Keyrings;
+    use crate::daemon::journal::Sink;
+    use crate::daemon::syslog::Syslog;
+    use crate::firewall::{Error, Failed, Nftables, Output, Runner, Step};
+    use crate::gate::GateRules;
+    use crate::grant::GrantId;
+    use crate::replay::MemoryStore;
+    use crate::spa::HttpRules;
+    use crate::time::Lifetime;
+
+    /// Refuses the first runs, and finds nothing then: what was open is gone.
+    struct Stubborn {
+        refusals: u32,
+    }
+
+    impl Runner for Stubborn {
+        fn run(&mut self, _: &[Step]) -> Result<Vec<Output>, Failed> {
+            if self.refusals == 0 {
+                return Ok(vec![Output::Found(None)]);
+            }
+            self.refusals -= 1;
+            Err(Failed { done: 0, error: Error::Socket(std::io::ErrorKind::TimedOut.into()) })
+        }
+    }
+
+    #[test]
+    fn a_grant_is_called_closed_once_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("log");
+        let log = UnixDatagram::bind(&place).unwrap();
+        log.set_nonblocking(true).unwrap();
+        let said = || {
+            let mut line = [0; 1024];
+            std::iter::from_fn(|| log.recv(&mut line).ok().map(|n| String::from_utf8_lossy(&line[..n]).into_owned()))
+                .collect::<String>()
+        };
+        let syslog = Syslog::at(vec![place.clone()], "test", Facility::Daemon);
+        let mut journal = Journal::new(Sink::stderr().with_syslog(syslog), 0);
+        let now = Timestamp::from_secs(1000);
+        let mut daemon = daemon(&mut journal, Stubborn { refusals: 2 });
+        daemon.gate.adopt(Grant {
+            id: GrantId(7),
+            allow: "192.0.2.1".parse().unwrap(),
+            ports: "tcp/22".parse().unwrap(),
+            lifetime: Lifetime::from_secs(30).unwrap(),
+            until: now,
+            knock: None,
+        });
+        daemon.expire(now);
+        daemon.try_again(now);
+        let lines = said();
+        assert!(lines.contains("cannot speak to the kernel") && !lines.contains("close "), "{lines}");
+        daemon.try_again(now);
+        assert_eq!(daemon.later.at, Some(now.plus(PAUSE)), "not at once: that would be all it does");
+        daemon.try_again(now.plus(PAUSE));
+        assert_eq!(said(), "", "it was told once");
+        daemon.try_again(now.plus(PAUSE * 2));
+        assert!(said().contains("close   grant=7 allow=192.0.2.1 ports=tcp/22 reason=expired"));
+        assert_eq!((daemon.later.at, daemon.later.unclosed.len()), (None, 0));
+    }
+
+    fn daemon(journal: &mut Journal, runner: Stubborn) -> Daemon<'_> {
+        let rules = GateRules { max_age: None, http: HttpRules::default() };
+        let replay = Box::new(MemoryStore::default());
+        let backend = Nftables::new(Some("inet filter input".parse().unwrap()));
+        Daemon {
+            sources: Sources::default(),
+            gate: Gate::new(rules, AccessTable::default(), Keyrings::default(), replay, GrantId(0)),
+            firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
+            journal,
+            signals: Signals::install().unwrap(),
+            alarm: Alarm::new().unwrap(),
+            later: Later::default(),
+            packets_left: None,
+            exit_when_down: true,
+            flush_at_exit: true,
+            reload: Box::new(|_| {}),
+        }
+    }
+}

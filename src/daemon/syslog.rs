@@ -27,7 +27,7 @@ impl Syslog {
         Self::at(PLACES.iter().map(PathBuf::from).collect(), identity, facility)
     }
 
-    fn at(places: Vec<PathBuf>, identity: &str, facility: Facility) -> Self {
+    pub(super) fn at(places: Vec<PathBuf>, identity: &str, facility: Facility) -> Self {
         Self { places, identity: identity.to_owned(), facility: code(facility), socket: None, lost: 0 }
     }
 

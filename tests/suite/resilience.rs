@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::support::PATIENCE;
-use crate::support::peers::{Daemon, Detached, Maker, READY, bounded};
+use crate::support::peers::{Daemon, Detached, Maker, READY, bounded, said};
 use crate::support::scene::{PORT, Scene, access};
 
 #[test]
@@ -34,6 +35,22 @@ fn an_interface_that_comes_back_is_heard_again() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
     daemon.logs.expect(&["capture on=tmp0", "received=", "dropped=0"]);
+}
+
+#[test]
+fn an_interface_that_is_down_for_a_while_is_no_reason_to_end() {
+    let scene = Scene::new(3);
+    let mut daemon = scene.daemon();
+    let server = &scene.world.server;
+    server.run("ip", &["link", "set", "srv0", "down"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let before = daemon.status("voluntary_ctxt_switches") + daemon.status("nonvoluntary_ctxt_switches");
+    std::thread::sleep(Duration::from_secs(1));
+    let after = daemon.status("voluntary_ctxt_switches") + daemon.status("nonvoluntary_ctxt_switches");
+    assert!(after - before < 20, "woken {} times in a second", after - before);
+    server.run("ip", &["link", "set", "srv0", "up"]);
+    assert!(daemon.lives(), "{}", daemon.logs.text());
+    scene.opens(PORT, &daemon);
 }
 
 #[test]
@@ -116,6 +133,21 @@ fn whoever_asks_does_not_keep_a_daemon_from_starting() {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Both makers' daemons may be installed during a change-over: each must see that the other runs.
+#[test]
+fn the_original_sees_that_ours_runs() {
+    let scene = Scene::new(2);
+    assert!(scene.control(&[]).0.status.success());
+    let daemon = Detached::of(&scene.settings.pid_file());
+    let mut command = scene.settings.command(&scene.world, Maker::Original);
+    command.arg("-S");
+    let output = bounded(command, PATIENCE);
+    let said = said(&output);
+    assert!(said.contains(&format!("Detected fwknopd is running (pid={}).", daemon.pid())), "{said}");
+    let (output, said) = scene.control(&["-S"]);
+    assert_eq!((output.status.code(), said.contains(&daemon.pid().to_string())), (Some(0), true), "{said}");
 }
 
 #[test]
