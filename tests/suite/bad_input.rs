@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::peers::Daemon;
-use crate::support::scene::{PORT, Scene, access};
+use crate::support::gpg::{Home, keys};
+use crate::support::netns::{CLIENT, SERVER};
+use crate::support::peers::{Client, Daemon, Maker};
+use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
 use crate::support::within;
 
 #[test]
@@ -38,6 +40,60 @@ fn ten_thousand_mutated_packets_change_nothing() {
     within(Duration::from_secs(5), || scene.ruleset() == ruleset);
     assert_eq!(scene.ruleset(), ruleset, "the firewall has changed");
     daemon.stop();
+}
+
+/// Behind no HMAC every one of these gets as far as OpenPGP.
+#[test]
+fn mutated_openpgp_packets_change_nothing() {
+    let scene = Scene::new(2);
+    let client = Home::of(&[&keys().client_rsa], &[&keys().server_rsa]);
+    let server = Home::of(&[&keys().server_rsa], &[&keys().client_rsa]);
+    let stanza = format!(
+        "SOURCE ANY\nOPEN_PORTS tcp/{OTHER_PORT}\nGPG_HOME_DIR {}\nGPG_ALLOW_NO_PW Y\nGPG_FINGERPRINT_ID {}\n\
+         FW_ACCESS_TIMEOUT 2\n",
+        server.path().display(),
+        keys().client_rsa.fingerprint
+    );
+    scene.settings.rewrite("", &format!("{}{stanza}", access(PORT, 2)));
+    let knocker = Client::new(&format!(
+        "[gpg]\nSPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\nACCESS tcp/{OTHER_PORT}\nUSE_GPG Y\nGPG_HOMEDIR {}\n\
+         GPG_RECIPIENT {}\nGPG_SIGNER {}\nGPG_NO_SIGNING_PW Y\n",
+        client.path().display(),
+        keys().server_rsa.fingerprint,
+        keys().client_rsa.fingerprint
+    ));
+    scene.world.record(62201);
+    let mut daemon = scene.daemon();
+    knocker.knock(&scene.world.client, Maker::Original, &["-n", "gpg"]);
+    assert!(scene.road().opens(OTHER_PORT), "{}", daemon.logs.text());
+    let model = scene.world.recorded().remove(0);
+    let memory = daemon.status("VmRSS");
+
+    let mut random = Random(0xdead_10cc_0bad_cafe);
+    for _ in 0..4 {
+        for _ in 0..250 {
+            scene.road().send(&flip(&model, &mut random));
+        }
+        assert!(Daemon::caught_up(&scene, &daemon), "no answer any more:\n{}", daemon.logs.text());
+    }
+    assert!(daemon.lives());
+    assert_eq!(daemon.logs.count(&["open ", "stanza=2"]), 1, "only the genuine knock was granted");
+    assert!(daemon.refused() > 950, "{} were seen at all", daemon.refused());
+    let grown = daemon.status("VmRSS").saturating_sub(memory);
+    assert!(grown < 8 * 1024, "{grown} KiB more memory");
+    daemon.stop();
+}
+
+/// One to four characters exchanged: the shape stays, and most often the session key as well.
+fn flip(model: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut packet = model.to_vec();
+    while packet == model {
+        for _ in 0..=random.below(4) {
+            let at = random.below(packet.len());
+            packet[at] = ALPHABET[random.below(ALPHABET.len())];
+        }
+    }
+    packet
 }
 
 impl Daemon {
