@@ -17,6 +17,7 @@ build:
 # A knock, shown step by step in two network namespaces.
 demo:
 	@.ci/deps demo
+	@echo "building fwknop and fwknopd (some minutes the first time)"
 	@$(CARGO) build --locked --quiet
 	@tests/demo/run target/debug
 
