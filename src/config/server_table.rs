@@ -54,7 +54,13 @@ static VARIABLES: &[Variable] = &[
     v("ENABLE_PCAP_PROMISC", Kind::YesNo, "N", Built, "put the interface into promiscuous mode"),
     v("ENABLE_PCAP_ANY_DIRECTION", Kind::YesNo, "N", Built, "see also packets this host sends"),
     v("MAX_SNIFF_BYTES", number(1, 32768), "1500", Built, "bytes to capture of each IP packet"),
-    v("EXIT_AT_INTF_DOWN", Kind::YesNo, "Y", Built, "end when the interface goes away; with N it is opened again when it is back"),
+    v(
+        "EXIT_AT_INTF_DOWN",
+        Kind::YesNo,
+        "Y",
+        Built,
+        "end when the interface goes away; with N it is opened again when it is back",
+    ),
     v(
         "PCAP_DISPATCH_COUNT",
         ANY_NUMBER,

@@ -1,9 +1,9 @@
 //! Captures: every frame of `testdata/pcap` against what its index says, and real devices and sockets in namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fwknop::capture::frame::{Link, Unfit, decode};
@@ -17,7 +17,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_getfd};
 use serde::Deserialize;
 
+use crate::openpgp::vectors::receiver_files;
 use crate::support::netns::World;
+use crate::support::peers::Maker;
+use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, within};
 
 /// Where we differ from fwknopd 2.6.10 about an SPA text, by frame. Everything else must be as the index says.
@@ -58,6 +61,7 @@ use Difference::{Cut, Refused, Taken};
 
 #[derive(Deserialize)]
 struct Index {
+    stanzas: Vec<BTreeMap<String, String>>,
     files: Vec<File>,
     packets: Vec<Packet>,
 }
@@ -165,6 +169,57 @@ fn every_captured_frame_is_what_the_index_says() {
         assert_eq!(source.next().unwrap(), Received::End, "{}", file.file);
     }
     assert!(used.iter().all(|used| *used), "a difference that does not occur: {used:?}");
+}
+
+/// The same captures through the daemon: each SPA text that arrives whole opens once, however often it is in the file.
+#[test]
+fn the_daemon_opens_what_the_captures_ask_for() {
+    let index = Index::read();
+    let dir = Scratch::new();
+    let conf = "ENABLE_SPA_OVER_HTTP Y;\nPCAP_FILTER greater 1;\n";
+    let conf = dir.write("fwknopd.conf", &format!("FWKNOP_RUN_DIR {};\n{conf}", dir.join("run").display()));
+    let access = dir.write("access.conf", &stanzas(&index));
+    for file in &index.files {
+        let output = Command::new(Maker::Ours.daemon())
+            .args(["-f", "-t", "-v", "-c"])
+            .args([&conf, Path::new("-a"), &access, Path::new("--pcap-file"), &testdata(&file.file)])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", file.file);
+        let opened = said.lines().filter(|line| line.starts_with("open ")).count();
+        assert_eq!(opened, expected(file).len(), "{}: {:?}\n{said}", file.file, expected(file));
+    }
+}
+
+/// The texts of a file that must open something, by label.
+fn expected(file: &File) -> BTreeSet<&str> {
+    let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
+    let whole = |frame: &&Frame| {
+        let label = frame.spa.as_deref().unwrap_or_default();
+        let difference = DIFFERENCES.iter().find(|(f, l, ..)| fits(f, &file.file) && fits(l, label));
+        match difference.map(|(_, _, difference, _)| *difference) {
+            Some(Refused(_) | Cut(_)) => false,
+            Some(Taken) => !REFUSED_LATER.contains(&label),
+            None => frame.fwknopd.as_deref() == Some("accept"),
+        }
+    };
+    file.frame_list.iter().filter(whole).filter_map(|frame| frame.spa.as_deref()).collect()
+}
+
+fn stanzas(index: &Index) -> String {
+    let keys: Vec<String> = receiver_files().iter().map(|file| file.display().to_string()).collect();
+    let mut text = String::new();
+    for stanza in &index.stanzas {
+        text.push_str("SOURCE ANY\n");
+        for (name, value) in stanza {
+            match name.as_str() {
+                "GPG_HOME_DIR" => text.push_str(&format!("GPG_KEY_FILES {}\n", keys.join(","))),
+                name => text.push_str(&format!("{name} {value}\n")),
+            }
+        }
+    }
+    text
 }
 
 fn check_spa(
