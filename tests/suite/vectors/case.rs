@@ -44,6 +44,8 @@ pub struct Case {
     pub fields: Value,
     /// Command messages and NAT decode, but the features are not built yet: refused with this reason.
     pub not_built: Option<&'static str>,
+    /// Why it is refused, in the words of the specification.
+    pub class: Option<String>,
     expect: Verdict,
     /// The original takes this by reading loosely; its fields are then not what was written.
     pub lenient: bool,
@@ -78,6 +80,7 @@ impl Case {
         Some(Self {
             stanza: stanza(&vector["server"]),
             passphrase: vector["server"]["GPG_DECRYPT_PW"].as_str().filter(|pw| !pw.is_empty()).map(str::to_owned),
+            class: expect["class"].as_str().map(str::to_owned),
             expect: if expected == "accept" { Verdict::Accept } else { Verdict::Reject },
             lenient: flag("lenient"),
             limit: flag("limit"),

@@ -15,6 +15,7 @@ use fwknop::spa::{Datagram, Envelope, Message};
 use serde_json::Value;
 
 use super::case::{self, Case, Verdict};
+use super::running::NOT_LOADED;
 use crate::openpgp::vectors::{NOW, keys_from_files};
 
 #[test]
@@ -35,6 +36,37 @@ fn every_vector_gets_its_verdict_and_its_fields() {
     assert!(accepted > 200, "only {accepted}");
 }
 
+/// Where the same refusal comes at another step than in the original: the class of the vector, and ours.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    // A daemon looks at the length of the text first, the library that made these verdicts does not.
+    ("packet-length", "packet-too-short"),
+    ("packet-length", "packet-too-long"),
+    ("ciphertext-length", "packet-too-short"),
+    ("hmac-length", "packet-too-short"),
+    ("digest-length", "packet-too-short"),
+    ("too-few-fields", "packet-too-short"),
+    // Text that has not the shape of anything the stanza has keys for.
+    ("ciphertext-length", "no-key"),
+    ("decrypt-failed", "no-key"),
+    ("type-by-length", "no-key"),
+    // Only one spelling is read at all.
+    ("ciphertext-length", "not-canonical"),
+    ("hmac-mismatch", "not-canonical"),
+    ("non-printable", "not-canonical"),
+    // Wrong padding is refused as such, not left on the text to be found out later.
+    ("non-printable", "decrypt-failed"),
+    ("digest-mismatch", "decrypt-failed"),
+    // The random value is a field to us, and looked at after the digest.
+    ("decrypt-failed", "random-value"),
+    ("decrypt-failed", "too-few-fields"),
+    ("decrypt-failed", "digest-mismatch"),
+    // All characters are looked at, also behind a NUL.
+    ("digest-mismatch", "non-printable"),
+    ("digest-length", "field-count"),
+    ("timeout-range", "timeout-too-long"),
+    ("username-chars", "username-base64"),
+];
+
 /// Through the gate, and then once more step by step for the fields. `Err`: something other than the verdict is wrong.
 fn judge(case: &Case) -> Result<Verdict, String> {
     let server = server();
@@ -42,8 +74,9 @@ fn judge(case: &Case) -> Result<Verdict, String> {
     let text = format!("SOURCE ANY\n{}", case.stanza);
     let stanzas = match config::parse_access(Path::new("/access.conf"), &text, &server, &mut keyrings, NOW) {
         Ok((stanzas, _)) => stanzas,
-        // A stanza that cannot work is refused when it is loaded.
-        Err(_) => return Ok(Verdict::Reject),
+        // A stanza that cannot work is refused when it is loaded; which ones those are is known.
+        Err(_) if NOT_LOADED.contains(&case.id.as_str()) => return Ok(Verdict::Reject),
+        Err(complaints) => return Err(format!("the stanza does not load: {complaints}")),
     };
     let keys = keyrings.into_engines();
     let datagram = Datagram { payload: case.payload.clone(), origin: Origin::udp("192.0.2.1".parse().unwrap()) };
@@ -59,6 +92,12 @@ fn judge(case: &Case) -> Result<Verdict, String> {
         GateVerdict::Refuse(refusal) => Some(refusal.reason.class()),
     };
     let verdict = case.verdict_of(refused);
+    if let (Some(class), Some(ours)) = (&case.class, refused)
+        && class != ours
+        && !OTHER_NAMES.contains(&(class, ours))
+    {
+        return Err(format!("refused as {ours}, expected {class}"));
+    }
     match (verdict, message) {
         (Verdict::Accept, None) => Err("accepted, but not decoded".into()),
         (Verdict::Accept, Some(message)) if !case.fields.is_null() && !case.deviates() && !case.lenient => {

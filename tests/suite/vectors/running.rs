@@ -20,7 +20,7 @@ use crate::support::scratch::Scratch;
 pub const CONF: &str = "ENABLE_SPA_PACKET_AGING N;\nENABLE_SPA_OVER_HTTP Y;\nENABLE_X_FORWARDED_FOR Y;\n";
 
 /// Stanzas that our configuration refuses: they are judged by the library test, and would stop the daemon.
-const NOT_LOADED: [&str; 5] = [
+pub const NOT_LOADED: [&str; 5] = [
     "a-gpg-elg2048-signed",
     "a-gpg-unknown-signer",
     "a-gpg-unknown-signer-ignored",
