@@ -1,6 +1,7 @@
 //! Access files with all they include, in the order in which stanzas count (`spec/access.md` 2).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::access_table;
@@ -9,7 +10,7 @@ use super::fwknop::Dialect;
 use super::raw::{Entries, RawAccess, Value};
 use super::server::AccessPlace;
 use super::setting::Setting;
-use super::source::{Guard, Source, Syntax};
+use super::source::{Guard, Source, Syntax, folder_fault};
 use super::value::text_of;
 
 /// A stanza as written, with what its key files add.
@@ -137,14 +138,21 @@ impl Reader<'_> {
     /// Files in the order of their names, not of the directory: the order of stanzas matters.
     fn folder(&mut self, folder: &Path, asked: Option<&Place>) {
         let place = asked.cloned().unwrap_or_else(|| Place::File(folder.into()));
-        let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let entries = match entries {
-            Ok(entries) => entries,
+        let listed = fs::metadata(folder).and_then(|metadata| {
+            let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+            Ok((metadata, entries))
+        });
+        let (metadata, entries) = match listed {
+            Ok(listed) => listed,
             Err(error) => {
                 let what = format!("the folder {} cannot be read: {error}", folder.display());
                 return self.complaints.error(&place, what, "check the path and its permissions");
             }
         };
+        if let Some((fault, remedy)) = folder_fault(metadata.mode(), metadata.uid()) {
+            let what = format!("the folder {} {fault}", folder.display());
+            return self.complaints.error(&place, what, format!("run: {remedy} {}", folder.display()));
+        }
         let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|path| fits(path)).collect();
         files.sort();
         if files.is_empty() {

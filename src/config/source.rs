@@ -201,6 +201,12 @@ fn slurp(path: &Path, guard: Guard) -> Result<(Metadata, Zeroizing<Vec<u8>>), Un
 
 impl Guard {
     fn check(self, metadata: &Metadata, place: &Place, complaints: &mut Complaints) {
+        self.check_mode(metadata, place, complaints);
+        let us = rustix::process::geteuid().as_raw();
+        self.check_owner(metadata.uid(), us, place, complaints);
+    }
+
+    fn check_mode(self, metadata: &Metadata, place: &Place, complaints: &mut Complaints) {
         const OTHERS_WRITE: u32 = 0o002;
         const GROUP_WRITE: u32 = 0o020;
         let mode = metadata.mode() & 0o777;
@@ -217,20 +223,65 @@ impl Guard {
         } else if mode & 0o077 != 0 {
             complaints.warn(place, format!("is open to others (mode {mode:04o})"), only_owner);
         }
-        let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
-        if owner != us && owner != 0 {
-            complaints.warn(
-                place,
-                format!("belongs to user {owner}, who can change it at any time"),
-                format!("run: chown {us} {}", path_of(place)),
-            );
+    }
+
+    fn check_owner(self, owner: u32, us: u32, place: &Place, complaints: &mut Complaints) {
+        if owner == us || owner == 0 {
+            return;
+        }
+        let what = format!("belongs to user {owner}, who can change it at any time");
+        let advice = format!("run: chown {us} {}", path_of(place));
+        match self {
+            Guard::Settings | Guard::Keys => complaints.error(place, what, advice),
+            Guard::Rc => complaints.warn(place, what, advice),
         }
     }
+}
+
+/// What is wrong with a folder whose files are all read: whoever can put one there says who is let in.
+pub(super) fn folder_fault(mode: u32, owner: u32) -> Option<(String, &'static str)> {
+    let us = rustix::process::geteuid().as_raw();
+    if owner != us && owner != 0 {
+        return Some((format!("belongs to user {owner}, who can add files at any time"), "chown root"));
+    }
+    (mode & 0o022 != 0).then(|| (format!("can be written by others (mode {:04o})", mode & 0o7777), "chmod go-w"))
 }
 
 fn path_of(place: &Place) -> String {
     match place {
         Place::File(file) | Place::Line(file, _) => file.display().to_string(),
         Place::Option(option) => option.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let place = Place::File(Path::new("access.conf").into());
+        let refused = |guard: Guard, owner, us| {
+            let mut complaints = Complaints::default();
+            guard.check_owner(owner, us, &place, &mut complaints);
+            (complaints.has_errors(), complaints.to_string())
+        };
+        for guard in [Guard::Settings, Guard::Keys] {
+            assert_eq!(refused(guard, 7, 7), (false, String::new()));
+            assert_eq!(refused(guard, 0, 7), (false, String::new()));
+            let (is_error, said) = refused(guard, 7, 0);
+            assert!(is_error && said.contains("belongs to user 7") && said.contains("chown 0 access.conf"), "{said}");
+        }
+        let (is_error, said) = refused(Guard::Rc, 7, 8);
+        assert!(!is_error && said.contains("belongs to user 7"), "{said}");
+    }
+
+    #[test]
+    fn folders_that_others_can_fill_have_a_fault() {
+        let us = rustix::process::geteuid().as_raw();
+        for (mode, owner, fine) in [(0o700, us, true), (0o755, 0, true), (0o775, us, false), (0o1777, 0, false)] {
+            assert_eq!(folder_fault(mode, owner).is_none(), fine, "{mode:o}");
+        }
+        assert!(folder_fault(0o700, us + 1).is_some());
     }
 }

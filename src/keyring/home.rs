@@ -61,7 +61,7 @@ impl Gpg {
 
 fn check_home(home: &Path) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
-    let metadata = match permissions::check(home, &mut warnings) {
+    let metadata = match permissions::check(home) {
         Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::NoHome { home: home.into() });
         }

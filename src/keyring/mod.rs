@@ -13,7 +13,7 @@ mod permissions;
 use std::io;
 use std::path::PathBuf;
 
-pub use files::{from_files, read as read_file};
+pub use files::{KeyData, from_files, read as read_file};
 pub use home::{Gpg, from_home};
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
@@ -33,8 +33,6 @@ pub enum Warning {
     Key(Notice),
     #[error("{} can be read by other users: it may hold secret keys\n     take that right away with: chmod go= {}", path.display(), path.display())]
     ReadableByOthers { path: PathBuf },
-    #[error("{} belongs to another user\n     give it to the user that runs this program, or use a keyring of its own", path.display())]
-    Foreign { path: PathBuf },
     #[error("{} holds no secret key that can decrypt: no OpenPGP packet can be read with it\n     add the server's secret key to it", place.display())]
     NothingDecrypts { place: PathBuf },
     #[error("gpg did not export all secret keys of {}: {problem}\n     see whether gpg-agent works there: gpg --homedir {} --list-secret-keys", home.display(), home.display())]
@@ -50,8 +48,10 @@ pub enum Error {
     NoFile { path: PathBuf },
     #[error("{} is not a directory", path.display())]
     NotADirectory { path: PathBuf },
-    #[error("{} can be changed by every user of this machine: whoever changes it decides who is let in\n     take that right away with: chmod go-w {}", path.display(), path.display())]
-    WritableByAll { path: PathBuf },
+    #[error("{} can be changed by other users: whoever changes it decides who is let in\n     take that right away with: chmod go-w {}", path.display(), path.display())]
+    WritableByOthers { path: PathBuf },
+    #[error("{} belongs to user {owner}, who can change it at any time\n     run: chown {us} {}", path.display(), path.display())]
+    Foreign { path: PathBuf, owner: u32, us: u32 },
     #[error("cannot read {}", path.display())]
     Read {
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! Files on disk: includes, override files, options, permissions, kinds of files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fwknop::access::Stanza;
@@ -18,7 +18,7 @@ impl Folder {
         let folder = Self(TempDir::new().unwrap());
         for (name, text) in files {
             let path = folder.path(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
             folder.mode(name, 0o600);
         }
@@ -187,6 +187,22 @@ fn files_that_others_may_change_are_refused() {
     assert_eq!(
         folder.said(folder.access()),
         "access.conf: can be written by others (mode 0602)\n     run: chmod 600 access.conf"
+    );
+}
+
+/// Whoever can put a file there says who is let in.
+#[test]
+fn folders_that_others_may_fill_are_refused() {
+    let folder = Folder::with(&[("access.conf", "%include_folder folder\n"), ("folder/a.conf", &stanza("a"))]);
+    for (mode, refused) in [(0o700, false), (0o755, false), (0o770, true), (0o702, true), (0o1777, true)] {
+        folder.mode("folder", mode);
+        assert_eq!(folder.access().is_err(), refused, "{mode:o}");
+        assert_eq!(folder.access_at(AccessPlace::Folder("folder".into())).is_err(), refused, "{mode:o}");
+    }
+    folder.mode("folder", 0o770);
+    assert_eq!(
+        folder.said(folder.access()),
+        "access.conf:1: the folder folder can be written by others (mode 0770)\n     run: chmod go-w folder"
     );
 }
 

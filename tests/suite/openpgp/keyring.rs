@@ -60,14 +60,23 @@ fn a_home_that_cannot_be_used_says_why_and_what_to_do() {
     assert!(error(empty.path()).contains("--import"));
 
     let home = receiver();
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(error(home.path()).contains("chmod go-w"));
+    for mode in [0o777, 0o770, 0o1777] {
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+        assert!(error(home.path()).contains("chmod go-w"), "{mode:o}");
+    }
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::set_permissions(home.path().join("pubring.kbx"), fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(error(home.path()).contains("pubring.kbx"));
+    // gpg runs as the daemon does, and obeys these.
+    for name in ["pubring.kbx", "gpg.conf", "gpg-agent.conf", "common.conf", "trustdb.gpg", "private-keys-v1.d/x.key"] {
+        let path = home.path().join(name);
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
+        assert!(error(home.path()).contains(&format!("{name} can be changed by other users")), "{name}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
 
     let no_gpg = Gpg { home: home.path().into(), program: Some("/nonexistent/gpg".into()) };
-    fs::set_permissions(home.path().join("pubring.kbx"), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(matches!(keyring::from_home(&no_gpg, None, NOW), Err(Error::NoGpg { .. })));
 }
 
@@ -110,8 +119,10 @@ fn a_key_file_that_cannot_be_used_says_why_and_what_to_do() {
     assert!(error(scratch.path()).contains("no OpenPGP certificate"));
 
     let key = scratch.write("key.asc", &fs::read_to_string(vector_keys().join("server-rsa2048.sec.asc")).unwrap());
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o606)).unwrap();
-    assert!(error(&key).contains("chmod go-w"));
+    for mode in [0o606, 0o660] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(error(&key).contains("chmod go-w"), "{mode:o}");
+    }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let loaded = keyring::from_files(&[key], None, NOW).unwrap();
     assert!(matches!(loaded.warnings[..], [Warning::ReadableByOthers { .. }]), "{:?}", loaded.warnings);
