@@ -1,32 +1,35 @@
 //! The sample files of the original, as Debian installs them.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use fwknop::config::Severity;
 
 use super::{access, server};
 
-/// `None`: they are there, but only root may read them, which we are not.
-fn sample(name: &str) -> Option<String> {
-    let path = Path::new("/etc/fwknop").join(name);
-    match std::fs::read(&path) {
-        Ok(bytes) => Some(String::from_utf8(bytes).expect("the samples are UTF-8")),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
-        Err(error) => panic!("{}: {error}\n     apt-get install fwknop-server", path.display()),
-    }
+/// Where Debian installs them only root may read them, so `.ci/deps` copies them for others.
+fn sample(name: &str) -> String {
+    let installed = Path::new("/etc/fwknop").join(name);
+    let copied = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/samples").join(name);
+    let text = std::fs::read_to_string(&installed).or_else(|error| match std::fs::read_to_string(&copied) {
+        Ok(text) => Ok(text),
+        Err(_) => Err(error),
+    });
+    text.unwrap_or_else(|error| {
+        let (from, to) = (installed.display(), copied.display());
+        panic!("{from}: {error}\n     run: .ci/deps test, or: sudo install -D -m 600 -o $USER {from} {to}")
+    })
 }
 
 #[test]
 fn the_sample_fwknopd_conf_is_taken_without_a_word() {
-    let Some(text) = sample("fwknopd.conf") else { return };
+    let text = sample("fwknopd.conf");
     let (_, said) = server("fwknopd.conf", &text).unwrap_or_else(|said| panic!("{said}"));
     assert!(said.is_empty(), "{said}");
 }
 
 #[test]
 fn the_sample_access_conf_lacks_only_keys() {
-    let Some(text) = sample("access.conf") else { return };
+    let text = sample("access.conf");
     let said = access("access.conf", &text).expect_err("it has placeholders for keys");
     let what: Vec<&str> = said.iter().map(|complaint| complaint.what.as_str()).collect();
     assert_eq!(
@@ -41,7 +44,7 @@ fn the_sample_access_conf_lacks_only_keys() {
 /// With all comment signs before settings removed, every name is known and every suggested value is understood.
 #[test]
 fn every_suggestion_of_the_sample_fwknopd_conf_is_known() {
-    let Some(text) = sample("fwknopd.conf") else { return };
+    let text = sample("fwknopd.conf");
     let mut settings = 0;
     let uncommented: Vec<String> = text
         .lines()
