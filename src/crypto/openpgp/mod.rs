@@ -31,7 +31,7 @@ pub struct Opened {
     pub plaintext: Secret<Vec<u8>>,
     /// The certificate it was encrypted to, by its primary key, and the key that decrypted.
     pub recipient: KeyPath,
-    /// In the order of the message.
+    /// In the order of the message. A signature whose key is in several certificates stands here once for each.
     pub signatures: Vec<Signature>,
 }
 

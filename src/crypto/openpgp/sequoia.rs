@@ -153,10 +153,10 @@ impl VerificationHelper for &mut Reading<'_> {
         let judge = judge::Judge { keys: self.keys, policy: &policy, recipient: &recipient.primary, now: self.now };
         for layer in structure {
             let MessageLayer::SignatureGroup { results } = layer else { continue };
-            self.progress.signatures.extend(results.into_iter().map(|result| match result {
+            self.progress.signatures.extend(results.into_iter().flat_map(|result| match result {
                 Ok(good) => judge.judge(good.sig),
                 Err(Unverified::MissingKey { sig }) => judge.judge(sig),
-                Err(_) => judge::unreadable(),
+                Err(_) => vec![judge::unreadable()],
             }));
         }
         Ok(())

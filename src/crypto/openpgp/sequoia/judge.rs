@@ -39,17 +39,26 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    pub fn judge(&self, signature: &pgp::packet::Signature) -> Signature {
-        let mut verdict = Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner) };
-        for key in self.keys.named(&signature.get_issuers()).take(NAMESAKES) {
-            let fault = self.fault(signature, &key);
-            let by = KeyPath::of(&key);
-            verdict = Signature { by, user_id: self.user_id(key.cert()), fault };
-            if fault != Some(SignatureFault::Bad) {
-                break;
-            }
+    /// One verdict for each certificate whose key fits the signature: several may hold the same key, by intent (a new
+    /// primary key over an old signing subkey) or because somebody bound another's key to his own. Which of them counts
+    /// is for the policy to say. Where no key fits there is one verdict: bad, or by nobody we know.
+    pub fn judge(&self, signature: &pgp::packet::Signature) -> Vec<Signature> {
+        let issuers = signature.get_issuers();
+        let named = self.keys.named(&issuers).take(NAMESAKES);
+        let judged = named.map(|key| Signature {
+            by: KeyPath::of(&key),
+            user_id: self.user_id(key.cert()),
+            fault: self.fault(signature, &key),
+        });
+        let (mut bad, fitting): (Vec<_>, Vec<_>) = judged.partition(|s| s.fault == Some(SignatureFault::Bad));
+        if !fitting.is_empty() {
+            return fitting;
         }
-        verdict
+        bad.truncate(1);
+        if bad.is_empty() {
+            bad.push(Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner) });
+        }
+        bad
     }
 
     /// In the order of what it would mean to overlook it. Expiry is last, because a stanza may choose to ignore it.

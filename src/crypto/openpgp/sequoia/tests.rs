@@ -304,6 +304,37 @@ fn a_key_that_may_not_sign_signs_in_vain() {
     assert_eq!(fault(&keys, &message, NOW), Some(SignatureFault::WrongUse));
 }
 
+/// Otherwise anybody who is let in could shut others out.
+#[test]
+fn a_key_that_another_certificate_claims_still_signs_for_its_owner() {
+    use pgp::packet::signature::SignatureBuilder;
+    use pgp::types::SignatureType;
+    let (server, alice) = (cert("server"), cert("alice"));
+    let message = Plan { to: vec![&server], signers: vec![&alice], ..Plan::default() }.make(b"x");
+    let mut orders = std::collections::BTreeSet::new();
+    for _ in 0..64 {
+        let mallory = cert("mallory");
+        let mut signer = mallory.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+        let claimed = alice.primary_key().key().clone().parts_into_public().role_into_subordinate();
+        let claim = SignatureBuilder::new(SignatureType::SubkeyBinding)
+            .set_signature_creation_time(at(BORN))
+            .unwrap()
+            .set_key_flags(KeyFlags::empty().set_storage_encryption())
+            .unwrap();
+        let claim = claimed.bind(&mut signer, &mallory, claim).unwrap();
+        let mallory = mallory.insert_packets([pgp::Packet::from(claimed), claim.into()]).unwrap().0;
+        let keys = keyring(&[&server], &[&alice, &mallory]);
+        let opened = keys.open(&message, NOW).unwrap();
+        assert!(listed(&alice).judge(&opened).is_ok(), "{:?}", opened.signatures);
+        assert!(listed(&mallory).judge(&opened).is_err(), "claiming a key is not having it");
+        orders.insert(mallory.fingerprint() < alice.fingerprint());
+        if orders.len() == 2 {
+            return;
+        }
+    }
+    panic!("the same order 64 times");
+}
+
 #[test]
 fn a_signer_we_do_not_know_is_nobody() {
     let (server, client) = (cert("server"), cert("client"));
