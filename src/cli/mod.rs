@@ -1,7 +1,8 @@
 //! What both programs share at the command line: exit codes, the shape of errors, secrets from a terminal, key
-//! generation.
+//! generation, private files.
 
 pub mod key_gen;
+pub mod private_file;
 pub mod prompt;
 
 use std::error::Error;

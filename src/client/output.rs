@@ -1,32 +1,18 @@
 //! What the user sees, and files that only the user shall see.
 
-use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use clap::error::ErrorKind;
 
 use super::{Failure, variables};
-use crate::cli::{EXIT_FAILURE, EXIT_OK};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, private_file};
 use crate::config::{Complaint, Complaints, Place};
 
-/// Writes a file that only its owner can read: a packet opens a door, and keys open all of them.
+/// Writes a file that only its owner can read.
 pub(super) fn write_private(path: &Path, text: &str, append: bool) -> Result<(), Failure> {
-    let failed = |source| Failure::File { path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o600);
-    if append {
-        options.append(true)
-    } else {
-        options.write(true).truncate(true)
-    };
-    let mut file = options.open(path).map_err(failed)?;
-    // It may have been there before, open to others.
-    if file.metadata().map_err(failed)?.is_file() {
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-    }
-    file.write_all(text.as_bytes()).map_err(failed)
+    let written = if append { private_file::append(path, text) } else { private_file::write(path, text) };
+    written.map_err(|source| Failure::File { path: path.to_owned(), source })
 }
 
 pub(super) fn print(text: &str) -> Result<(), Failure> {

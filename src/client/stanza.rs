@@ -3,14 +3,14 @@
 //! is replaced in one step, so that it holds the old keys or the new ones, never none.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::compose::TimeOffset;
 use super::variables::TABLE;
+use crate::cli::private_file;
 use crate::config::raw::Value;
 use crate::config::{Setting, Syntax, parse_sections};
 use crate::crypto::rijndael::Mode;
@@ -101,21 +101,9 @@ pub fn save(
     let text = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
     let (new, saved) = rewrite(&text, stanza, lines, overwrite)?;
     if saved.kept.is_empty() || !all_or_nothing {
-        replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })?;
+        private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })?;
     }
     Ok(saved)
-}
-
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new()
-        .prefix(".fwknoprc.")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// The new text of the file.

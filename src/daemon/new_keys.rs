@@ -1,13 +1,11 @@
 //! `--key-gen` of the daemon: the same keys in the same form as the client's.
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::process::ExitCode;
 
 use super::args::Args;
 use super::start::Failed;
 use crate::cli::key_gen::{KeyLengths, NewKeys};
+use crate::cli::private_file;
 use crate::crypto::rijndael::RijndaelKey;
 use crate::spa::Digest;
 
@@ -17,11 +15,10 @@ pub fn generate(args: &Args) -> Result<ExitCode, Failed> {
     match &args.key_gen_file {
         None => print!("{}", keys.lines().expose()),
         Some(path) => {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-            // One that was there keeps its permissions otherwise.
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.write_all(keys.lines().expose().as_bytes())?;
+            private_file::write(path, keys.lines().expose()).map_err(|error| Failed::Usage {
+                what: format!("the key file {} cannot be written: {error}", path.display()),
+                advice: "name another file".into(),
+            })?;
             println!("[+] Wrote Rijndael and HMAC keys to: {}", path.display());
         }
     }

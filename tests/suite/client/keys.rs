@@ -194,6 +194,22 @@ fn keys_are_made() {
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+#[test]
+fn no_link_is_followed_to_write_keys_or_a_packet() {
+    let home = Home::new();
+    let target = home.0.write("target", "kept");
+    std::os::unix::fs::symlink(&target, home.0.join("link")).unwrap();
+    let packet = [&ASK[..], &["-T", "--key-rijndael", "k", "-B", "link"]].concat();
+    for args in [&["--no-rc-file", "-K", "link"][..], &packet, &[&packet[..], &["-b"]].concat()] {
+        let run = home.run(args);
+        assert_eq!(run.code, Some(1), "{args:?}");
+        assert!(run.err.contains("link cannot be written: it is a symbolic link"), "{}", run.err);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
+    }
+    let run = home.run(&["--no-rc-file", "-K", "/dev/stdout"]);
+    assert!(run.out.starts_with("KEY_BASE64: "), "{} {}", run.out, run.err);
+}
+
 fn lengths_in(text: &str) -> (usize, usize) {
     let mut lines = text.lines();
     let mut length = |name: &str| STANDARD.decode(lines.next().unwrap().strip_prefix(name).unwrap()).unwrap().len();
