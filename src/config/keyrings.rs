@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::keyring;
+use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 
 /// Opens keyrings and looks keys up in them.
@@ -18,6 +19,10 @@ pub trait Keyrings {
 
     /// Whether something can be decrypted with this key, or with a subkey of it.
     fn decrypts(&self, keyring: KeyringId, key: &Fingerprint) -> bool;
+
+    /// What would be wrong now with every signature by this key, or, if it is a primary key, by any key of its
+    /// certificate.
+    fn standing(&self, keyring: KeyringId, key: &Fingerprint) -> Option<SignatureFault>;
 }
 
 /// Which keyring, and what unlocks it.

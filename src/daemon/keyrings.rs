@@ -7,6 +7,7 @@ use crate::crypto::openpgp::sequoia::{Found, Keys};
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::crypto::unseal;
 use crate::keyring::{self, Gpg};
+use crate::reason::SignatureFault;
 use crate::time::Timestamp;
 
 /// Opens keyrings for the configuration, and hands them to the gate when it is complete.
@@ -58,5 +59,9 @@ impl config::Keyrings for Keyrings {
 
     fn decrypts(&self, keyring: KeyringId, key: &Fingerprint) -> bool {
         self.get(keyring).is_some_and(|keys| keys.decrypting().any(|path| path.is(key)))
+    }
+
+    fn standing(&self, keyring: KeyringId, key: &Fingerprint) -> Option<SignatureFault> {
+        self.get(keyring)?.standing(key, self.now)
     }
 }

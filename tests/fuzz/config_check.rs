@@ -9,6 +9,7 @@ use fwknop::config::{
 use fwknop::crypto::openpgp::sequoia::Found;
 use fwknop::crypto::openpgp::{Fingerprint, KeyringId, SignerRule};
 use fwknop::keyring;
+use fwknop::reason::SignatureFault;
 use fwknop::time::Timestamp;
 
 pub fn file(kind: u8, text: &str, extension: &str) {
@@ -76,5 +77,9 @@ impl Keyrings for AnyKey {
 
     fn decrypts(&self, _: KeyringId, _: &Fingerprint) -> bool {
         true
+    }
+
+    fn standing(&self, _: KeyringId, _: &Fingerprint) -> Option<SignatureFault> {
+        Some(SignatureFault::Expired)
     }
 }

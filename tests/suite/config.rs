@@ -17,6 +17,7 @@ use fwknop::config::{
 use fwknop::crypto::openpgp::sequoia::Found;
 use fwknop::crypto::openpgp::{Fingerprint, KeyringId};
 use fwknop::keyring;
+use fwknop::reason::SignatureFault;
 use fwknop::time::Timestamp;
 
 /// 15 January 2027.
@@ -47,6 +48,10 @@ impl Keyrings for FewKeys {
 
     fn decrypts(&self, _: KeyringId, key: &Fingerprint) -> bool {
         key.to_string() == SERVER
+    }
+
+    fn standing(&self, _: KeyringId, _: &Fingerprint) -> Option<SignatureFault> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@ use crate::access::OpenPgpAccess;
 use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
+use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 
 /// The keyrings that stanzas have asked for so far: each is opened once.
@@ -34,8 +35,11 @@ impl Resolve<'_, '_> {
         let signer = match signer? {
             Signers::Anybody => SignerRule::Disabled,
             Signers::Listed(lists) => {
-                let lists = lists.into_iter().map(|(name, ids)| self.resolve_ids(keyring, name, &ids)).collect();
-                SignerRule::Listed { lists, ignore_expiry: self.ignore_expiry() }
+                let lists: Vec<_> =
+                    lists.into_iter().map(|(name, ids)| (name, self.resolve_ids(keyring, name, &ids))).collect();
+                let ignore_expiry = self.ignore_expiry();
+                lists.iter().for_each(|(name, keys)| self.mention_unusable(keyring, name, keys, ignore_expiry));
+                SignerRule::Listed { lists: lists.into_iter().map(|(_, keys)| keys).collect(), ignore_expiry }
             }
         };
         Some(OpenPgpAccess { keyring, recipient: recipient?, signer })
@@ -48,7 +52,7 @@ impl Resolve<'_, '_> {
     }
 
     fn mention_unused(&mut self) {
-        for name in ["GPG_REMOTE_ID", "GPG_FINGERPRINT_ID", "GPG_DECRYPT_ID", "GPG_DISABLE_SIG"] {
+        for name in UNUSED_WITHOUT_OPENPGP {
             if self.settings.place(name).is_some() {
                 self.complaints.warn(
                     &self.at(name),
@@ -217,6 +221,23 @@ impl Resolve<'_, '_> {
         }
     }
 
+    /// Whoever is listed expects to get in.
+    fn mention_unusable(&mut self, keyring: KeyringId, name: &str, keys: &[Fingerprint], ignore_expiry: bool) {
+        for key in keys {
+            let keyrings = &*self.context.keyrings.loader;
+            let is_there = keyrings.find(keyring, &key.to_string()) != Found::None; // else that has been said
+            let fault = keyrings.standing(keyring, key).filter(|fault| match fault {
+                SignatureFault::Expired => !ignore_expiry,
+                _ => true,
+            });
+            if let Some(fault) = fault.filter(|_| is_there) {
+                let (why, advice) = unusable(fault);
+                let what = format!("{name}: nobody gets in with the key {key}: {why}");
+                self.complaints.warn(&self.at(name), what, advice);
+            }
+        }
+    }
+
     fn ignore_expiry(&mut self) -> bool {
         let ignore = self.flag("GPG_IGNORE_SIG_VERIFY_ERROR");
         if ignore {
@@ -233,6 +254,34 @@ impl Resolve<'_, '_> {
         self.settings.flag(name).unwrap_or(false)
     }
 }
+
+/// What is wrong with a listed key, and what to do.
+fn unusable(fault: SignatureFault) -> (&'static str, &'static str) {
+    match fault {
+        SignatureFault::Expired => ("it has expired", "let its owner extend it, import it again, and reload"),
+        SignatureFault::Revoked => ("it has been revoked", "import the owner's new key and list that"),
+        SignatureFault::NotYetValid => ("it is not valid yet", "compare the clocks of this machine and its owner's"),
+        SignatureFault::Weak => {
+            ("it is bound by weak signatures, such as SHA-1", "let its owner renew them with SHA-256; import it again")
+        }
+        SignatureFault::WrongUse => ("it may not sign", "list the key that signs, or its primary key"),
+        SignatureFault::Bad | SignatureFault::UnknownSigner => {
+            ("its own signatures are not valid", "let its owner export it anew, and import it again")
+        }
+    }
+}
+
+const UNUSED_WITHOUT_OPENPGP: [&str; 9] = [
+    "GPG_REMOTE_ID",
+    "GPG_FINGERPRINT_ID",
+    "GPG_DECRYPT_ID",
+    "GPG_REQUIRE_SIG",
+    "GPG_DISABLE_SIG",
+    "GPG_IGNORE_SIG_VERIFY_ERROR",
+    "GPG_HOME_DIR",
+    "GPG_KEY_FILES",
+    "GPG_EXE",
+];
 
 enum Signers {
     Anybody,

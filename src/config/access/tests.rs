@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::TABLE;
 use crate::access::Stanza;
 use crate::config::{
     Complaints, KeyringPlace, KeyringSource, Keyrings, OpenedKeyring, Severity, parse_access, parse_server,
@@ -9,6 +10,7 @@ use crate::config::{
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
 use crate::keyring;
+use crate::reason::SignatureFault;
 use crate::time::Timestamp;
 
 const SERVER: &str = "1111111111111111111111111111111111111111";
@@ -21,6 +23,8 @@ const OTHER_TWIN: &str = "DDDDDDDDDDDDDDDDDDDDDDDD2222222299999999";
 #[derive(Default)]
 struct ListedKeys {
     opened: Vec<KeyringPlace>,
+    /// Keys that cannot be used.
+    faults: Vec<(&'static str, SignatureFault)>,
 }
 
 impl Keyrings for ListedKeys {
@@ -50,6 +54,10 @@ impl Keyrings for ListedKeys {
 
     fn decrypts(&self, _: KeyringId, key: &Fingerprint) -> bool {
         key.to_string() == SERVER
+    }
+
+    fn standing(&self, _: KeyringId, key: &Fingerprint) -> Option<SignatureFault> {
+        self.faults.iter().find(|(faulty, _)| key.to_string() == *faulty).map(|(_, fault)| *fault)
     }
 }
 
@@ -212,6 +220,57 @@ fn gpg_lists_without_a_way_to_decrypt_are_mentioned() {
     let (stanzas, complaints) = read("SOURCE ANY\nKEY a\nHMAC_KEY h\nGPG_REMOTE_ID 745E3332\n").unwrap();
     assert!(stanzas[0].openpgp.is_none());
     assert!(complaints.to_string().contains("GPG_REMOTE_ID has no effect"), "{complaints}");
+}
+
+/// Not one of them is ignored without a word.
+#[test]
+fn every_gpg_setting_of_a_stanza_without_openpgp_is_mentioned() {
+    let settings = [
+        "GPG_REMOTE_ID 745E3332",
+        "GPG_FINGERPRINT_ID 745E3332",
+        "GPG_DECRYPT_ID 745E3332",
+        "GPG_REQUIRE_SIG Y",
+        "GPG_DISABLE_SIG Y",
+        "GPG_IGNORE_SIG_VERIFY_ERROR Y",
+        "GPG_HOME_DIR /keys",
+        "GPG_KEY_FILES /key.asc",
+        "GPG_EXE /usr/bin/gpg",
+    ];
+    let known = TABLE.variables.iter().map(|variable| variable.name).filter(|name| name.starts_with("GPG_"));
+    // These two are what takes OpenPGP packets.
+    let known = known.filter(|name| !["GPG_ALLOW_NO_PW", "GPG_DECRYPT_PW"].contains(name)).count();
+    assert_eq!(known, settings.len());
+    for setting in settings {
+        let (_, complaints) = read(&format!("SOURCE ANY\nKEY a\nHMAC_KEY h\n{setting}\n")).unwrap();
+        let name = setting.split_once(' ').unwrap().0;
+        let what: Vec<&str> = complaints.iter().map(|complaint| complaint.what.as_str()).collect();
+        assert_eq!(what, [format!("{name} has no effect: the stanza takes no OpenPGP packets")]);
+    }
+}
+
+#[test]
+fn listed_keys_that_cannot_sign_are_mentioned() {
+    let said = |fault, more: &str| {
+        let mut keyrings = ListedKeys { faults: vec![(ALICE, fault)], ..ListedKeys::default() };
+        let text = format!("SOURCE ANY\nGPG_ALLOW_NO_PW Y\nHMAC_KEY h\nGPG_FINGERPRINT_ID {ALICE}, {BOB}\n{more}");
+        let (stanzas, complaints) = read_with(&mut keyrings, &text).unwrap();
+        let SignerRule::Listed { lists, .. } = &stanzas[0].openpgp.as_ref().unwrap().signer else { panic!() };
+        assert_eq!(lists[0].len(), 2, "it may be renewed before the next packet");
+        let said: Vec<String> = complaints.iter().map(|c| format!("{}: {}", c.place, c.what)).collect();
+        said.into_iter().filter(|what| what.contains("nobody gets in")).collect::<Vec<_>>()
+    };
+    for (fault, why) in [
+        (SignatureFault::Expired, "it has expired"),
+        (SignatureFault::Revoked, "it has been revoked"),
+        (SignatureFault::Weak, "it is bound by weak signatures, such as SHA-1"),
+        (SignatureFault::WrongUse, "it may not sign"),
+    ] {
+        let expected = format!("access.conf:4: GPG_FINGERPRINT_ID: nobody gets in with the key {ALICE}: {why}");
+        assert_eq!(said(fault, ""), [expected]);
+    }
+    let ignoring = "GPG_IGNORE_SIG_VERIFY_ERROR Y\n";
+    assert_eq!(said(SignatureFault::Expired, ignoring), [""; 0]);
+    assert_eq!(said(SignatureFault::Revoked, ignoring).len(), 1);
 }
 
 #[test]

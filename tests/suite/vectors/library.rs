@@ -10,6 +10,7 @@ use fwknop::crypto::unseal::{self, Unsealing};
 use fwknop::gate::{Gate, Verdict as GateVerdict};
 use fwknop::grant::GrantId;
 use fwknop::net::Origin;
+use fwknop::reason::SignatureFault;
 use fwknop::replay::MemoryStore;
 use fwknop::spa::{Datagram, Envelope, Message};
 use serde_json::Value;
@@ -173,5 +174,9 @@ impl Keyrings for FromFiles {
 
     fn decrypts(&self, keyring: KeyringId, key: &Fingerprint) -> bool {
         self.0[keyring.0].decrypting().any(|path| path.is(key))
+    }
+
+    fn standing(&self, keyring: KeyringId, key: &Fingerprint) -> Option<SignatureFault> {
+        self.0[keyring.0].standing(key, NOW)
     }
 }
