@@ -45,7 +45,12 @@ impl NewKeys {
 
     /// Two lines, each ending in a newline.
     pub fn lines(&self) -> Secret<String> {
-        Secret::new(format!("KEY_BASE64: {}\nHMAC_KEY_BASE64: {}\n", self.encryption.expose(), self.hmac.expose()))
+        Secret::new(format!("KEY_BASE64: {}\n{}", self.encryption.expose(), self.hmac_line().expose()))
+    }
+
+    /// All that OpenPGP needs.
+    pub fn hmac_line(&self) -> Secret<String> {
+        Secret::new(format!("HMAC_KEY_BASE64: {}\n", self.hmac.expose()))
     }
 }
 

@@ -162,7 +162,7 @@ pub struct KeyArgs {
     /// Read the keys from standard input, one per line: encryption key, then HMAC key
     #[arg(long, overrides_with = "fd")]
     pub stdin: bool,
-    /// Read the keys from this descriptor, one per line
+    /// Read the keys from this descriptor, one per line; it is opened anew: a file is read from its start, a socket cannot be
     #[arg(long, value_name = "NUMBER", overrides_with = "stdin")]
     pub fd: Option<u16>,
     /// Make an encryption and an HMAC key, print them and exit

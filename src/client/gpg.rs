@@ -1,12 +1,12 @@
 //! Who makes the OpenPGP message: GnuPG for keys in its home, Sequoia when the keys are named by their files.
 
-use std::fs;
 use std::path::Path;
 
 use super::options::GpgOptions;
 use crate::crypto::openpgp::gpgme::{GnuPg, GpgmeSealer};
 use crate::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
 use crate::crypto::openpgp::{SealError, Sealer, SignerPassphrase};
+use crate::keyring::{self, KeyData};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -15,22 +15,24 @@ use crate::time::Timestamp;
 pub enum GpgError {
     #[error(transparent)]
     Seal(#[from] SealError),
-    #[error("the key file {file} cannot be read")]
-    File {
-        file: String,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] keyring::Error),
     #[error(
         "'{file}' is a key file, but '{other}' is none\n     name both as files, or import the file with gpg --import and name its key"
     )]
     Mixed { file: String, other: String },
 }
 
-/// The maker of the message, with both keys found and checked.
-pub fn sealer(gpg: &GpgOptions, passphrase: SignerPassphrase, now: Timestamp) -> Result<Box<dyn Sealer>, GpgError> {
+/// The maker of the message, with both keys found and checked. Adds what the user should know about their files.
+pub fn sealer(
+    gpg: &GpgOptions,
+    passphrase: SignerPassphrase,
+    now: Timestamp,
+    warnings: &mut Vec<String>,
+) -> Result<Box<dyn Sealer>, GpgError> {
     match files(gpg)? {
         Some(files) => {
+            warnings.extend(files.warning());
             let passphrase = match &passphrase {
                 SignerPassphrase::Given(passphrase) => Some(passphrase),
                 SignerPassphrase::Agent | SignerPassphrase::Empty => None,
@@ -57,17 +59,24 @@ pub fn is_locked_file(gpg: &GpgOptions, now: Timestamp) -> Result<bool, GpgError
 
 /// The keys as files, by their names.
 struct KeyFiles<'a> {
-    recipient: (&'a str, Vec<u8>),
-    signer: Option<(&'a str, zeroize::Zeroizing<Vec<u8>>)>,
+    recipient: (&'a str, KeyData),
+    signer: Option<(&'a str, KeyData)>,
 }
 
 impl KeyFiles<'_> {
-    fn sealer(&self, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<SequoiaSealer, SealError> {
-        let (place, data) = &self.recipient;
-        let recipient = KeyFile { data, wanted: None, place };
-        let signer = self.signer.as_ref().map(|(place, data)| (KeyFile { data, wanted: None, place }, passphrase));
-        SequoiaSealer::new(recipient, signer, now)
+    fn warning(&self) -> Option<String> {
+        let (path, _) = self.signer.as_ref().filter(|(_, file)| file.open_to_others)?;
+        Some(keyring::Warning::ReadableByOthers { path: path.into() }.to_string())
     }
+
+    fn sealer(&self, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<SequoiaSealer, SealError> {
+        let signer = self.signer.as_ref().map(|signer| (key_file(signer), passphrase));
+        SequoiaSealer::new(key_file(&self.recipient), signer, now)
+    }
+}
+
+fn key_file<'k>((place, file): &'k (&str, KeyData)) -> KeyFile<'k> {
+    KeyFile { data: file.data.expose(), wanted: None, place }
 }
 
 /// A path, or a name that ends as key files do: a file that merely happens to be called like a key must not replace it.
@@ -78,17 +87,16 @@ fn is_file(name: &str) -> bool {
 }
 
 fn files(gpg: &GpgOptions) -> Result<Option<KeyFiles<'_>>, GpgError> {
-    let read = |file: &str| fs::read(file).map_err(|source| GpgError::File { file: file.to_owned(), source });
+    let read = |file: &str| keyring::read_file(Path::new(file));
     let mixed = |file: &str, other: &str| GpgError::Mixed { file: file.to_owned(), other: other.to_owned() };
     let recipient = gpg.recipient.as_str();
     match gpg.signer.as_deref() {
         None if is_file(recipient) => Ok(Some(KeyFiles { recipient: (recipient, read(recipient)?), signer: None })),
         None => Ok(None),
         Some(signer) => match (is_file(recipient), is_file(signer)) {
-            (true, true) => Ok(Some(KeyFiles {
-                recipient: (recipient, read(recipient)?),
-                signer: Some((signer, read(signer)?.into())),
-            })),
+            (true, true) => {
+                Ok(Some(KeyFiles { recipient: (recipient, read(recipient)?), signer: Some((signer, read(signer)?)) }))
+            }
             (true, false) => Err(mixed(recipient, signer)),
             (false, true) => Err(mixed(signer, recipient)),
             (false, false) => Ok(None),

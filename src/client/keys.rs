@@ -142,7 +142,10 @@ impl KeyReader {
         };
         let seal = match &options.scheme {
             Scheme::Rijndael { mode, .. } => self.rijndael(*mode, secret)?,
-            Scheme::OpenPgp(gpg) => SealKey::OpenPgp(gpg::sealer(gpg, passphrase(&gpg.passphrase, secret)?, self.now)?),
+            Scheme::OpenPgp(gpg) => {
+                let passphrase = passphrase(&gpg.passphrase, secret)?;
+                SealKey::OpenPgp(gpg::sealer(gpg, passphrase, self.now, &mut self.warnings)?)
+            }
         };
         Ok(Keys { seal, hmac })
     }

@@ -31,6 +31,9 @@ pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
             "[+] Randomly assigned port '{port}' on: '{allow},{ports}' will grant access to: '{target}'\n"
         ))?;
     }
+    if options.ask.command.is_some() && options.ask.timeout.is_some() {
+        warn("note: a command is sent without a timeout: --fw-timeout (FW_TIMEOUT) has no effect with -C");
+    }
     if message.request.allow().is_ipv6() {
         warn("note: servers of the original refuse requests for an IPv6 address");
     }

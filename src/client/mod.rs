@@ -105,11 +105,12 @@ fn run(args: Args) -> Result<(), Failure> {
     let layers = settings(&args, rc_file.as_deref())?;
     let makes_keys = args.keys.key_gen || args.keys.key_gen_file.is_some();
     let new_keys = if makes_keys { Some(new_keys::generate(&args, &layers)?) } else { None };
-    if let (true, Some(path)) = (args.files.save_rc_stanza, &rc_file) {
+    let saved_in = rc_file.as_deref().filter(|_| args.files.save_rc_stanza);
+    if let Some(path) = saved_in {
         new_keys::save_stanza(&args, path, new_keys.as_ref())?;
     }
     match new_keys {
-        Some(keys) => new_keys::hand_out(&args, rc_file.as_deref(), &keys),
+        Some(keys) => new_keys::hand_out(&args, saved_in, &keys),
         None => knock::knock(&args, &layers),
     }
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::args::Args;
 use super::layers::Layers;
 use super::output::{print, warn, write_private};
-use super::{Failure, options, stanza};
+use super::{Failure, options, rc, stanza};
 use crate::cli::key_gen::{KeyLengths, NewKeys};
-use crate::config::Setting;
+use crate::config::{Complaints, Setting};
 
 pub(super) fn generate(args: &Args, layers: &Layers) -> Result<NewKeys, Failure> {
     let usual = KeyLengths::for_digest(options::digest(layers, "HMAC_DIGEST_TYPE"));
@@ -19,25 +19,45 @@ pub(super) fn generate(args: &Args, layers: &Layers) -> Result<NewKeys, Failure>
     NewKeys::generate(lengths).map_err(Failure::Random)
 }
 
+/// Whether the stanza to be written is for GnuPG, where no encryption key is shared. In the rc file one would only be taken
+/// for the passphrase of the signing key.
+pub(super) fn are_for_openpgp(args: &Args, rc_file: &Path) -> bool {
+    // Mistakes have been reported, or are about a stanza that is not there yet.
+    let (mut layers, mut complaints) = (Layers::default(), Complaints::default());
+    rc::add_layers(rc_file, stanza_name(args), &mut layers, &mut complaints);
+    layers.add_command_line(args.settings(), &mut complaints);
+    layers.flag("USE_GPG")
+}
+
 /// Says where new keys are, or shows them when they are nowhere.
-pub(super) fn hand_out(args: &Args, rc_file: Option<&Path>, keys: &NewKeys) -> Result<(), Failure> {
+pub(super) fn hand_out(args: &Args, saved_in: Option<&Path>, keys: &NewKeys) -> Result<(), Failure> {
+    let for_openpgp = saved_in.is_some_and(|path| are_for_openpgp(args, path));
+    let (lines, what) = match for_openpgp {
+        true => (keys.hmac_line(), "the HMAC key (GnuPG needs no Rijndael key)"),
+        false => (keys.lines(), "Rijndael and HMAC keys"),
+    };
     if let Some(path) = &args.keys.key_gen_file {
-        write_private(path, keys.lines().expose(), false)?;
-        return print(&format!("[+] Wrote Rijndael and HMAC keys to: {}\n", path.display()));
+        write_private(path, lines.expose(), false)?;
+        return print(&format!("[+] Wrote {what} to: {}\n", path.display()));
     }
-    match rc_file.filter(|_| args.files.save_rc_stanza) {
-        Some(path) => print(&format!("[+] Wrote Rijndael and HMAC keys to rc file: {}\n", path.display())),
-        None => print(keys.lines().expose()),
+    match saved_in {
+        Some(path) => print(&format!("[+] Wrote {what} to rc file: {}\n", path.display())),
+        None => print(lines.expose()),
     }
 }
 
+fn stanza_name(args: &Args) -> Option<&str> {
+    args.files.named_config.as_deref().or(args.destination())
+}
+
 pub(super) fn save_stanza(args: &Args, path: &Path, new_keys: Option<&NewKeys>) -> Result<(), Failure> {
-    let name = args.files.named_config.as_deref().or(args.destination());
-    let name = name.ok_or(stanza::SaveError::NoName)?;
+    let name = stanza_name(args).ok_or(stanza::SaveError::NoName)?;
     let mut settings = args.settings();
     if let Some(keys) = new_keys {
         settings.retain(|setting| !["KEY", "KEY_FILE", "HMAC_KEY", "HMAC_KEY_FILE"].contains(&setting.name.as_str()));
-        settings.push(Setting::from_option("KEY_BASE64", keys.encryption.expose(), "--key-gen"));
+        if !are_for_openpgp(args, path) {
+            settings.push(Setting::from_option("KEY_BASE64", keys.encryption.expose(), "--key-gen"));
+        }
         settings.push(Setting::from_option("HMAC_KEY_BASE64", keys.hmac.expose(), "--key-gen"));
     }
     let overwrite = |variable: &str| args.files.force_stanza || confirm(args, variable, name);

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::compose::{Allow, Ask, NatAsk, OuterPort, TimeOffset};
-use super::layers::{Layers, Said};
+use super::layers::{Layer, Layers, Said};
 use super::values;
 use crate::config::{Checked, Complaints, Fault};
 use crate::crypto::rijndael::Mode;
@@ -119,6 +119,15 @@ pub fn digest(layers: &Layers, name: &'static str) -> Digest {
         Some(Said { value: Checked::Digest(digest), .. }) => *digest,
         _ => Digest::default(),
     }
+}
+
+/// A key that may be meant as the passphrase for signing. One that stands in the rc file apart from all OpenPGP settings
+/// is an encryption key for other servers, which GnuPG has no business to see.
+fn key_beside_openpgp(layer: &Layer) -> Option<Said<'_>> {
+    let said = ["KEY", "KEY_BASE64", "KEY_FILE"].into_iter().find_map(|name| layer.said(name))?;
+    let is_openpgp = layer.said("USE_GPG").is_some_and(|said| said.is_yes())
+        || ["GPG_SIGNER", "GPG_RECIPIENT"].into_iter().any(|name| layer.said(name).is_some());
+    (said.on_command_line || is_openpgp).then_some(said)
 }
 
 struct Reader<'a> {
@@ -253,14 +262,21 @@ impl Reader<'_> {
         if self.layers.flag("GPG_NO_SIGNING_PW") {
             return PassphraseSource::None;
         }
-        let names = ["GPG_SIGNING_PW", "GPG_SIGNING_PW_BASE64", "KEY", "KEY_BASE64", "KEY_FILE"];
-        self.key(&names, true).map_or(PassphraseSource::Agent, PassphraseSource::From)
+        let said = self.layers.strongest_first().find_map(|layer| {
+            let passphrase = ["GPG_SIGNING_PW", "GPG_SIGNING_PW_BASE64"].into_iter().find_map(|name| layer.said(name));
+            passphrase.or_else(|| key_beside_openpgp(layer))
+        });
+        self.source(said, true).map_or(PassphraseSource::Agent, PassphraseSource::From)
     }
 
     /// A key of the strongest layer that has one, text before base64 before file. `--stdin` and `--fd` belong to the
     /// command line; the encryption key comes first there, so it is read although a weaker layer knows one.
     fn key(&self, names: &[&'static str], first: bool) -> Option<KeySource> {
-        let said = self.layers.strongest(names).filter(|said| said.on_command_line || !(first && self.key_lines));
+        self.source(self.layers.strongest(names), first)
+    }
+
+    fn source(&self, said: Option<Said<'_>>, first: bool) -> Option<KeySource> {
+        let said = said.filter(|said| said.on_command_line || !(first && self.key_lines));
         match said.map(|said| said.value) {
             Some(Checked::Secret(secret)) => Some(KeySource::Given(secret.clone())),
             Some(Checked::Text(path)) => Some(KeySource::File(PathBuf::from(path))),

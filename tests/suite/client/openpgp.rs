@@ -1,5 +1,6 @@
 //! Messages for GnuPG: each is read back by gpg in the server's home.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -112,6 +113,63 @@ fn passphrases_come_from_rc_file_or_standard_input() {
     assert_eq!(unseal(&both.server, body).1.as_deref(), Some(signer.fingerprint.as_str()));
 }
 
+/// Keys for other servers are not shown to GnuPG.
+#[test]
+fn a_key_of_the_rc_file_is_a_passphrase_only_beside_openpgp_settings() {
+    let keys = keys();
+    let (signer, recipient) = (&keys.client_ed25519_locked, &keys.server_cv25519);
+    let home = Home::new();
+    home.0.write("server.asc", &recipient.public);
+    home.0.write("me.asc", &signer.secret);
+    let passphrase = signer.passphrase.unwrap();
+    let files = "USE_GPG Y\nGPG_RECIPIENT server.asc\nGPG_SIGNER me.asc\n";
+    let rc = format!(
+        "[default]\nACCESS tcp/22\nALLOW_IP source\nKEY shared-with-others\n\
+         [apart]\n{files}[beside]\n{files}KEY \"{passphrase}\"\n\
+         [signing]\nGPG_SIGNING_PW \"{passphrase}\"\n[off]\nUSE_GPG N\nKEY \"{passphrase}\"\n"
+    );
+    home.0.write(".fwknoprc", &rc);
+    for args in [
+        &["-n", "beside"][..],
+        &["-n", "signing", "--gpg-recipient-key", "server.asc", "--gpg-signer-key", "me.asc"],
+        &["-n", "apart", "--key-rijndael", passphrase],
+    ] {
+        home.packet(args).unwrap_or_else(|run| panic!("{args:?}: {}", run.err));
+    }
+    // Without a terminal the passphrase cannot be asked for, and no other is tried.
+    for args in
+        [&["-n", "apart"][..], &["-n", "off", "--gpg-recipient-key", "server.asc", "--gpg-signer-key", "me.asc"]]
+    {
+        let mut command = home.command("setsid");
+        let run = super::run(command.arg("-w").arg(super::PROGRAM).arg("-T").args(args), "");
+        assert_eq!(run.code, Some(1));
+        assert!(run.err.contains("the passphrase cannot be asked for"), "{args:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn key_files_that_others_can_read_or_change_are_mentioned() {
+    let keys = keys();
+    let home = Home::new();
+    home.0.write("server.asc", &keys.server_cv25519.public);
+    let signer = home.0.write("me.asc", &keys.client_ed25519.secret);
+    let files = ["--gpg-recipient-key", "server.asc", "--gpg-signer-key", "me.asc", "--gpg-no-signing-pw"];
+    let run = |mode| {
+        std::fs::set_permissions(&signer, std::fs::Permissions::from_mode(mode)).unwrap();
+        home.run(&[&["--no-rc-file", "-T", "-A", "tcp/22", "-s"], &files[..]].concat())
+    };
+    assert!(!run(0o600).err.contains("me.asc"));
+    let open = run(0o644);
+    assert_eq!(open.code, Some(0), "{}", open.err);
+    assert_eq!(open.err.matches("warning: me.asc can be read by other users").count(), 1, "{}", open.err);
+    let writable = run(0o660);
+    assert_eq!(writable.code, Some(1));
+    assert!(writable.err.contains("me.asc can be changed by other users"), "{}", writable.err);
+    let long = std::fs::File::create(&signer).unwrap();
+    long.set_len(17 << 20).unwrap();
+    assert!(run(0o600).err.contains("too long for a key file"));
+}
+
 #[test]
 fn keys_may_be_named_by_their_files() {
     let keys = keys();
@@ -161,9 +219,13 @@ fn vector_key(name: &str) -> String {
 #[test]
 fn large_keys_are_refused_or_noted() {
     let home = Home::new();
+    // Copied, because whoever checked the vectors out need not be we.
+    let copied = |name: &str| {
+        let content = std::fs::read_to_string(vector_key(name)).unwrap();
+        home.0.write(&format!("{name}.asc"), &content).to_str().unwrap().to_owned()
+    };
     let ask = |recipient: &str, signer: &str| {
-        let (recipient, signer) =
-            (vector_key(&format!("server-{recipient}.pub")), vector_key(&format!("client-{signer}.sec")));
+        let (recipient, signer) = (copied(&format!("server-{recipient}.pub")), copied(&format!("client-{signer}.sec")));
         let keys = ["--gpg-recipient-key", &recipient, "--gpg-signer-key", &signer, "--gpg-no-signing-pw"];
         home.run(&[&["--no-rc-file", "-T", "-v", "-A", "tcp/22", "-s", "-U", "alice"], &keys[..]].concat())
     };

@@ -229,6 +229,35 @@ fn new_keys_are_saved_or_nothing_is() {
     assert!(home.packet(&["-n", "office"]).is_ok());
 }
 
+/// An encryption key there would be taken for the passphrase of the signing key.
+#[test]
+fn in_a_stanza_for_gnupg_only_the_hmac_key_is_new() {
+    let home = Home::with_rc("[default]\n[old]\nUSE_GPG Y\nGPG_RECIPIENT server\n");
+    let rc = home.0.join(".fwknoprc");
+    let make = |name: &'static str| ["--key-gen", "--save-rc-stanza", "-A", "tcp/22", "-s", "-n", name];
+    for args in [&make("old")[..], &[&make("new")[..], &["--gpg-recipient-key", "server"]].concat()] {
+        let run = home.run(args);
+        let said = "[+] Wrote the HMAC key (GnuPG needs no Rijndael key) to rc file: ";
+        assert_eq!(run.out, format!("{said}{}\n", rc.display()), "{}", run.err);
+    }
+    assert_eq!(home.rc().matches("HMAC_KEY_BASE64 ").count(), 2, "{}", home.rc());
+    assert!(!home.rc().contains("\nKEY_BASE64"), "{}", home.rc());
+
+    let run = home.run(&[&make("file")[..], &["-g", "--gpg-recipient-key", "server", "-K", "keys"]].concat());
+    assert_eq!(run.out, "[+] Wrote the HMAC key (GnuPG needs no Rijndael key) to: keys\n");
+    let keys = std::fs::read_to_string(home.0.join("keys")).unwrap();
+    assert!(keys.starts_with("HMAC_KEY_BASE64: ") && keys.lines().count() == 1, "{keys}");
+}
+
+#[test]
+fn a_timeout_that_a_command_cannot_carry_is_mentioned() {
+    let home = Home::with_rc(&format!("[default]\n{KEYS}ALLOW_IP source\n"));
+    let run = home.run(&["-T", "-C", "id", "-f", "30"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(run.err.contains("note: a command is sent without a timeout"), "{}", run.err);
+    assert_eq!(home.run(&["-T", "-C", "id"]).err, "");
+}
+
 #[test]
 fn a_stanza_needs_a_name_and_lines() {
     let home = Home::with_rc("[default]\n");
