@@ -65,3 +65,43 @@ impl config::Keyrings for Keyrings {
         self.get(keyring)?.standing(key, self.now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    /// 15 January 2027.
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn listed_keys_that_have_expired_or_are_revoked_are_told_at_load() {
+        let dir = tempfile::tempdir().unwrap();
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("keyrings/vectors");
+        let copied = |name: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, fs::read(vectors.join(name)).unwrap()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path
+        };
+        let names = ["server-rsa2048.sec.asc", "client-expired.pub.asc", "client-revoked.pub.asc"];
+        let files = names.map(|name| copied(name).display().to_string());
+        let keys = fs::read_to_string(vectors.join("keys.json")).unwrap();
+        let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
+        let id = |name: &str| keys["keys"][name]["primary"]["fingerprint"].as_str().expect("a fingerprint").to_owned();
+        let access = format!(
+            "SOURCE ANY\nHMAC_KEY h\nGPG_ALLOW_NO_PW Y\nGPG_KEY_FILES {}\nGPG_FINGERPRINT_ID {}, {}\n",
+            files.join(", "),
+            id("client-expired"),
+            id("client-revoked"),
+        );
+        let (server, _) = config::parse_server(Path::new("/fwknopd.conf"), "").unwrap();
+        let mut keyrings = Keyrings::new(NOW);
+        let (_, said) = config::parse_access(Path::new("/access.conf"), &access, &server, &mut keyrings, NOW).unwrap();
+        let said = said.to_string();
+        assert!(said.contains(&format!("the key {}: it has expired", id("client-expired"))), "{said}");
+        assert!(said.contains(&format!("the key {}: it has been revoked", id("client-revoked"))), "{said}");
+    }
+}

@@ -206,6 +206,12 @@ fn no_link_is_followed_to_write_keys_or_a_packet() {
         assert!(run.err.contains("link cannot be written: it is a symbolic link"), "{}", run.err);
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
     }
+    let mut daemon = home.command(env!("CARGO_BIN_EXE_fwknopd"));
+    let run = super::run(daemon.args(["--key-gen-file", "link"]), "");
+    assert_eq!(run.code, Some(1));
+    assert!(run.err.contains("the key file link cannot be written: it is a symbolic link"), "{}", run.err);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
+
     let run = home.run(&["--no-rc-file", "-K", "/dev/stdout"]);
     assert!(run.out.starts_with("KEY_BASE64: "), "{} {}", run.out, run.err);
 }
