@@ -75,6 +75,29 @@ pub enum Error {
     )]
     NotAnInputChain { access: InputAccess, hook: String, candidates: Vec<InputAccess> },
 
+    #[error(
+        "the chain '{access}' (NFT_INPUT_ACCESS) is of type {kind} at the hook 'input', where an accept decides \
+         nothing; {}", instead(.candidates)
+    )]
+    NotAFilterChain { access: InputAccess, kind: String, candidates: Vec<InputAccess> },
+
+    #[error(
+        "no input chain jumps to the chain '{access}' (NFT_INPUT_ACCESS), so what is opened there has no effect; let \
+         your input chain jump to it, or name another: {}", instead(.candidates)
+    )]
+    Unreached { access: InputAccess, candidates: Vec<InputAccess> },
+
+    #[error(
+        "the chain '{access}' (NFT_INPUT_ACCESS) is also entered from {}, so what is opened there would be open for \
+         more than this machine's own services; name a chain that only input packets enter: {}", .from, instead(.candidates)
+    )]
+    EnteredElsewhere {
+        access: InputAccess,
+        /// `'forward' (type filter, hook forward)`
+        from: String,
+        candidates: Vec<InputAccess>,
+    },
+
     #[error("the table of '{access}' already has a {what} of another kind; rename or delete it")]
     NameTaken {
         access: InputAccess,

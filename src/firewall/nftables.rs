@@ -83,7 +83,9 @@ impl Backend for Nftables {
 
     fn in_place(&self, check: &Output) -> bool {
         let (Some(access), Ok(ruleset)) = (&self.access, read(check)) else { return false };
-        place::check(&ruleset, access).is_ok() && missing(&ruleset, access).is_ok_and(|missing| missing.is_empty())
+        place::check(&ruleset, access).is_ok()
+            && !place::hidden(&ruleset, access)
+            && missing(&ruleset, access).is_ok_and(|missing| missing.is_empty())
     }
 
     fn generation(&self) -> Option<Step> {

@@ -4,13 +4,13 @@
 //! in the administrator's table overrules it (`spec/firewall.md` 6).
 
 use super::error::Error;
-use super::ruleset::{Chain, Ruleset};
+use super::ruleset::{Chain, Map, Ruleset};
 use super::settings::InputAccess;
 
 /// The one chain that drops incoming packets.
 pub fn find(ruleset: &Ruleset) -> Result<InputAccess, Error> {
     let mut candidates = candidates(ruleset);
-    candidates.retain(|access| !kept_by_iptables(access));
+    candidates.retain(|access| !kept_by_iptables(ruleset, access));
     match candidates.len() {
         0 => Err(Error::NoInputChain { seen: describe(ruleset) }),
         1 => Ok(candidates.remove(0)),
@@ -18,18 +18,41 @@ pub fn find(ruleset: &Ruleset) -> Result<InputAccess, Error> {
     }
 }
 
-/// Checks a chain the administrator named. It need not drop, and need not be a base chain: an input chain may jump to it.
+/// Checks a chain the administrator named. It need not drop, and need not be a base chain: but then input chains, and
+/// only they, must lead to it. Nobody's jump would make grants idle, a jump for forwarded packets would let them pass
+/// to every host behind this one.
 pub fn check(ruleset: &Ruleset, access: &InputAccess) -> Result<(), Error> {
-    let family = access.family.to_string();
-    let chain = ruleset.chain(&family, access.table.as_str(), access.chain.as_str());
     let candidates = || candidates(ruleset);
-    match chain.map(|chain| chain.hook.as_deref()) {
-        None => Err(Error::NoSuchChain { access: access.clone(), candidates: candidates() }),
-        Some(None | Some("input")) => Ok(()),
-        Some(Some(hook)) => {
-            Err(Error::NotAnInputChain { access: access.clone(), hook: hook.to_owned(), candidates: candidates() })
+    let access = access.clone();
+    let Some(chain) = named(ruleset, &access) else {
+        return Err(Error::NoSuchChain { access, candidates: candidates() });
+    };
+    match (chain.hook.as_deref(), chain.kind.clone().unwrap_or_default()) {
+        (None, _) => {}
+        (Some("input"), kind) if kind == "filter" => return Ok(()),
+        (Some("input"), kind) => {
+            return Err(Error::NotAFilterChain { access, kind, candidates: candidates() });
+        }
+        (Some(hook), _) => {
+            return Err(Error::NotAnInputChain { access, hook: hook.to_owned(), candidates: candidates() });
         }
     }
+    let entrances = ruleset.entrances(chain);
+    if entrances.is_empty() {
+        return Err(Error::Unreached { access, candidates: candidates() });
+    }
+    let elsewhere: Vec<String> = entrances.into_iter().filter(|base| !is_input(base)).map(base_chain).collect();
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    Err(Error::EnteredElsewhere { access, from: elsewhere.join(", "), candidates: candidates() })
+}
+
+/// Whether a terse listing does not tell what [`check`] has to know: it leaves out where verdict maps lead to.
+pub fn hidden(terse: &Ruleset, access: &InputAccess) -> bool {
+    let family = access.family.to_string();
+    let here = |map: &Map| map.family == family && map.table == access.table.as_str() && map.is_of_verdicts();
+    named(terse, access).is_some_and(|chain| chain.hook.is_none()) && terse.maps.iter().any(here)
 }
 
 /// Why what is opened there may stay closed, or open more than meant.
@@ -44,7 +67,7 @@ pub fn warnings(ruleset: &Ruleset, access: &InputAccess) -> Vec<String> {
             ));
         }
     }
-    if kept_by_iptables(access) {
+    if kept_by_iptables(ruleset, access) {
         warnings.push(format!(
             "the chain '{access}' is kept by iptables, which cannot write our rule down: what iptables-save prints \
              while fwknopd runs accepts everything when it is restored; never save it, or use a chain of your own"
@@ -63,10 +86,21 @@ fn candidates(ruleset: &Ruleset) -> Vec<InputAccess> {
 }
 
 fn input_chains(ruleset: &Ruleset) -> impl Iterator<Item = &Chain> {
-    ruleset
-        .chains
-        .iter()
-        .filter(|chain| chain.hook.as_deref() == Some("input") && chain.kind.as_deref() == Some("filter"))
+    ruleset.chains.iter().filter(|chain| is_input(chain))
+}
+
+fn is_input(chain: &Chain) -> bool {
+    chain.hook.as_deref() == Some("input") && chain.kind.as_deref() == Some("filter")
+}
+
+fn named<'a>(ruleset: &'a Ruleset, access: &InputAccess) -> Option<&'a Chain> {
+    ruleset.chain(&access.family.to_string(), access.table.as_str(), access.chain.as_str())
+}
+
+/// For people: `'forward' (type filter, hook forward)`
+fn base_chain(chain: &Chain) -> String {
+    let word = |word: &Option<String>| word.clone().unwrap_or_default();
+    format!("'{}' (type {}, hook {})", chain.name, word(&chain.kind), word(&chain.hook))
 }
 
 /// `None` for other families (bridge, netdev) and for names nobody could write into a configuration.
@@ -78,10 +112,19 @@ fn access(chain: &Chain) -> Option<InputAccess> {
     })
 }
 
-/// The tables of iptables' nf_tables variant. Its listings show our accept without its condition, so that saving and
-/// restoring them would open everything: never chosen without being told to.
-fn kept_by_iptables(access: &InputAccess) -> bool {
-    access.family != super::Family::Inet && access.table.as_str() == "filter" && access.chain.as_str() == "INPUT"
+/// A chain in a table of iptables' nf_tables variant, whatever its own name: such a table has base chains of fixed names.
+/// Its listings show our accept without its condition, so that saving and restoring them would open everything: never
+/// chosen without being told to.
+fn kept_by_iptables(ruleset: &Ruleset, access: &InputAccess) -> bool {
+    let family = access.family.to_string();
+    let marks = |chain: &Chain| {
+        (&*chain.family, &*chain.table) == (&*family, access.table.as_str())
+            && chain.hook.is_some()
+            && ["INPUT", "FORWARD", "OUTPUT"].contains(&&*chain.name)
+    };
+    access.family != super::Family::Inet
+        && ["filter", "mangle", "security"].contains(&access.table.as_str())
+        && ruleset.chains.iter().any(marks)
 }
 
 /// What there is instead of a candidate.
@@ -89,7 +132,7 @@ fn describe(ruleset: &Ruleset) -> String {
     let chains: Vec<String> = input_chains(ruleset)
         .filter_map(access)
         .map(|access| {
-            let why = if kept_by_iptables(&access) { "is kept by iptables" } else { "accepts by default" };
+            let why = if kept_by_iptables(ruleset, &access) { "is kept by iptables" } else { "accepts by default" };
             format!("'{access}' {why}")
         })
         .collect();
@@ -157,16 +200,107 @@ mod tests {
         let all = [
             chain("inet", "filter", "input", INPUT_DROP),
             chain("inet", "filter", "forward", FORWARD_DROP),
-            chain("inet", "filter", "services", ""),
+            chain("inet", "filter", "nat", r#","type":"nat","hook":"input","prio":100,"policy":"accept""#),
         ];
         let ruleset = ruleset(&all.join(","));
         let check = |access: &str| check(&ruleset, &access.parse().unwrap());
         assert!(check("inet filter input").is_ok());
-        assert!(check("inet filter services").is_ok());
+        let nat = check("inet filter nat").unwrap_err().to_string();
+        assert!(nat.contains("type nat at the hook 'input'"), "{nat}");
         let forward = check("inet filter forward").unwrap_err().to_string();
         assert!(forward.contains("hook 'forward'") && forward.contains("'inet filter input'"), "{forward}");
         let missing = check("ip filter input").unwrap_err().to_string();
         assert!(missing.contains("no chain 'ip filter input'"), "{missing}");
+    }
+
+    fn rule(chain: &str, expr: &str) -> String {
+        format!(
+            r#"{{"rule":{{"family":"inet","table":"filter","chain":"{chain}","handle":2,"expr":[{{"match":{{}}}},{expr}]}}}}"#
+        )
+    }
+
+    const TO_SERVICES: &str = r#"{"jump":{"target":"services"}}"#;
+
+    /// The verdict on `services`, with these rules beside two base chains and a chain between.
+    fn check_services(more: &[String]) -> Result<(), Error> {
+        let all = [
+            chain("inet", "filter", "input", INPUT_DROP),
+            chain("inet", "filter", "forward", FORWARD_DROP),
+            chain("inet", "filter", "between", ""),
+            chain("inet", "filter", "services", ""),
+            // Of the same name, elsewhere.
+            chain("ip", "filter", "forward", FORWARD_DROP),
+            r#"{"rule":{"family":"ip","table":"filter","chain":"forward","handle":2,"expr":[{"jump":{"target":"services"}}]}}"#
+                .to_owned(),
+        ];
+        let ruleset = ruleset(&[&all[..], more].concat().join(","));
+        check(&ruleset, &"inet filter services".parse().unwrap())
+    }
+
+    #[test]
+    fn a_named_chain_that_input_jumps_to_is_taken() {
+        let vmap = |verdict: &str| format!(r#"{{"vmap":{{"key":{{}},"data":{{"set":[[22,{verdict}]]}}}}}}"#);
+        let map = r#"{"map":{"family":"inet","table":"filter","name":"ways","type":"inet_service","handle":9,
+            "map":"verdict","elem":[[80,{"accept":null}],[22,{"goto":{"target":"services"}}]]}}"#
+            .to_owned();
+        let by_map = || rule("input", r#"{"vmap":{"key":{},"data":"@ways"}}"#);
+        for ways in [
+            vec![rule("input", TO_SERVICES)],
+            vec![rule("input", r#"{"goto":{"target":"services"}}"#)],
+            vec![rule("input", &vmap(TO_SERVICES))],
+            vec![by_map(), map.clone()],
+            vec![rule("input", r#"{"jump":{"target":"between"}}"#), rule("between", TO_SERVICES)],
+            // A circle, as no kernel takes it: the walk ends nevertheless.
+            vec![rule("input", TO_SERVICES), rule("services", TO_SERVICES)],
+        ] {
+            check_services(&ways).unwrap_or_else(|error| panic!("{ways:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_named_chain_that_nobody_enters_is_refused() {
+        for ways in [vec![], vec![rule("between", TO_SERVICES)], vec![rule("services", TO_SERVICES)]] {
+            let error = check_services(&ways).unwrap_err();
+            assert!(matches!(error, Error::Unreached { .. }), "{ways:?}: {error}");
+            assert!(error.to_string().contains("'inet filter input'"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_named_chain_that_forwarded_packets_enter_too_is_refused() {
+        let map = r#"{"map":{"family":"inet","table":"filter","name":"ways","type":"inet_service","handle":9,
+            "map":"verdict","elem":[[22,{"jump":{"target":"between"}}]]}}"#
+            .to_owned();
+        let input = || rule("input", TO_SERVICES);
+        for ways in [
+            vec![input(), rule("forward", TO_SERVICES)],
+            vec![rule("forward", TO_SERVICES)],
+            vec![input(), rule("forward", r#"{"goto":{"target":"between"}}"#), rule("between", TO_SERVICES)],
+            vec![input(), rule("forward", r#"{"vmap":{"key":{},"data":"@ways"}}"#), map, rule("between", TO_SERVICES)],
+        ] {
+            let error = check_services(&ways).unwrap_err();
+            assert!(matches!(error, Error::EnteredElsewhere { .. }), "{ways:?}: {error}");
+            assert!(error.to_string().contains("'forward' (type filter, hook forward)"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_chain_of_a_table_of_iptables_is_warned_of() {
+        let all = [
+            chain("ip", "filter", "INPUT", INPUT_DROP),
+            chain("ip", "filter", "services", ""),
+            chain("ip6", "filter", "input", INPUT_DROP),
+            chain("inet", "filter", "INPUT", INPUT_DROP),
+        ];
+        let ruleset = ruleset(&all.join(","));
+        let warned = |access: &str| {
+            let warnings = warnings(&ruleset, &access.parse().unwrap());
+            warnings.iter().any(|warning| warning.contains("iptables-save"))
+        };
+        assert!(warned("ip filter INPUT"));
+        assert!(warned("ip filter services"));
+        assert!(!warned("ip6 filter input"), "iptables has no such chain, so that table is the administrator's");
+        assert!(!warned("inet filter INPUT"), "iptables has no table of this family");
     }
 
     #[test]

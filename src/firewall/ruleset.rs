@@ -18,6 +18,7 @@ use super::rule::Entry;
 pub struct Ruleset {
     pub chains: Vec<Chain>,
     pub sets: Vec<Set>,
+    pub maps: Vec<Map>,
     /// In the order of evaluation within their chain.
     pub rules: Vec<ChainRule>,
 }
@@ -29,6 +30,7 @@ impl Ruleset {
         for object in listing.nftables {
             ruleset.chains.extend(object.chain);
             ruleset.sets.extend(object.set);
+            ruleset.maps.extend(object.map);
             ruleset.rules.extend(object.rule);
         }
         Ok(ruleset)
@@ -46,6 +48,49 @@ impl Ruleset {
         self.rules
             .iter()
             .filter(|rule| (&rule.family, &rule.table, &rule.chain) == (&chain.family, &chain.table, &chain.name))
+    }
+
+    /// The base chains from which packets may come to this chain, by whatever jumps; for a base chain, itself.
+    pub fn entrances<'a>(&'a self, chain: &'a Chain) -> Vec<&'a Chain> {
+        let mut reached = vec![chain];
+        let mut next = 0;
+        while let Some(target) = reached.get(next).copied() {
+            for before in self.leading_to(target) {
+                if !reached.contains(&before) {
+                    reached.push(before);
+                }
+            }
+            next += 1;
+        }
+        reached.retain(|chain| chain.hook.is_some());
+        reached
+    }
+
+    /// The chains with a rule that jumps or goes to this one, itself or by a verdict map.
+    fn leading_to<'a>(&'a self, target: &'a Chain) -> impl Iterator<Item = &'a Chain> {
+        let here = move |family: &str, table: &str| (family, table) == (&*target.family, &*target.table);
+        let maps: Vec<&Map> = self
+            .maps
+            .iter()
+            .filter(|map| here(&map.family, &map.table) && map.elem.iter().any(|way| leads_to(way, &target.name)))
+            .collect();
+        let leads = move |rule: &ChainRule| {
+            rule.expr.iter().any(|statement| leads_to(statement, &target.name))
+                || maps.iter().any(|map| rule.looks_up(&map.name))
+        };
+        self.chains.iter().filter(move |chain| here(&chain.family, &chain.table) && self.rules_in(chain).any(&leads))
+    }
+}
+
+/// Whether a jump or goto to this chain stands anywhere within.
+fn leads_to(value: &Value, chain: &str) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(|value| leads_to(value, chain)),
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            let target = value.get("target").and_then(Value::as_str);
+            (["jump", "goto"].contains(&&**key) && target == Some(chain)) || leads_to(value, chain)
+        }),
+        _ => false,
     }
 }
 
@@ -79,6 +124,26 @@ impl Set {
     /// Its elements, as far as they are an address, a protocol and a port.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         self.elem.iter().filter_map(entry)
+    }
+}
+
+/// A named map.
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Map {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+    /// What it maps to: `verdict`, or the type of a value.
+    #[serde(default)]
+    map: Value,
+    /// Not in a terse listing.
+    #[serde(default)]
+    elem: Vec<Value>,
+}
+
+impl Map {
+    pub fn is_of_verdicts(&self) -> bool {
+        self.map.as_str() == Some("verdict")
     }
 }
 
@@ -116,6 +181,13 @@ impl ChainRule {
         self.expr.iter().any(|statement| target(statement, "jump").or_else(|| target(statement, "goto")) == Some(true))
     }
 
+    /// Whether it follows the verdicts of this map.
+    fn looks_up(&self, map: &str) -> bool {
+        let data =
+            |statement: &'_ Value| statement.pointer("/vmap/data")?.as_str()?.strip_prefix('@').map(|m| m == map);
+        self.expr.iter().any(|statement| data(statement) == Some(true))
+    }
+
     /// Whether it names the set (`@set`) or the chain anywhere, also deep within a map.
     pub fn mentions(&self, name: &str) -> bool {
         fn within(value: &Value, name: &str) -> bool {
@@ -140,6 +212,7 @@ struct Listing {
 struct Object {
     chain: Option<Chain>,
     set: Option<Set>,
+    map: Option<Map>,
     rule: Option<ChainRule>,
 }
 
