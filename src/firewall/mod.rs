@@ -94,18 +94,23 @@ impl Firewall {
     }
 
     /// What a former daemon left open: from now on ours to close. What should have ended already is closed at once: the
-    /// kernel's clock stands still while a machine sleeps.
+    /// kernel's clock stands still while a machine sleeps. What the kernel would never close, because somebody restored it
+    /// from a saved ruleset, gets the end its tag says.
     pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
         let mut found: BTreeMap<(GrantId, IpAddr), (Timestamp, Vec<Service>)> = BTreeMap::new();
         for entry in self.entries()? {
-            let (Some(tag), Some(remaining)) = (entry.tag(), entry.remaining) else { continue };
+            let Some(tag) = entry.tag() else { continue };
             // Whole seconds, cut off, both of them: the second in progress counts.
             let tagged = Timestamp::from_secs(tag.until.saturating_add(1));
             if tagged <= now {
                 self.close_entry(&entry)?;
                 continue;
             }
-            let until = now.plus(remaining + Duration::from_secs(1)).min(tagged);
+            let left = entry.remaining.map_or(LONGEST, |remaining| remaining + Duration::from_secs(1));
+            let until = now.plus(left).min(tagged);
+            if entry.remaining.is_none() && !self.limit(&entry, tag, now.until(until))? {
+                continue;
+            }
             let (earliest, services) = found.entry((tag.grant, entry.address)).or_insert((until, Vec::new()));
             *earliest = until.min(*earliest);
             services.push(entry.service);
@@ -132,9 +137,11 @@ impl Firewall {
     /// Removes everything of ours, open grants included, and nothing else.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.seen = None;
-        let survey = self.ask(self.backend.survey())?;
-        let steps = self.backend.tear_down(&survey)?;
-        self.run(&steps).map(|_| ())
+        match self.tear_down() {
+            // Somebody changed the firewall between our look and our step: the kernel took nothing of it.
+            Err(Error::Refused { .. } | Error::Kernel { .. }) => self.tear_down(),
+            done => done,
+        }
     }
 
     /// What opening the grant would do, for a dry run: asks nobody, changes nothing.
@@ -221,6 +228,23 @@ impl Firewall {
         }
     }
 
+    /// Lets an entry that would stay for ever end after `lasts`. `false`: it is gone.
+    fn limit(&mut self, entry: &Entry, tag: Tag, lasts: Duration) -> Result<bool, Error> {
+        let (address, service) = (entry.address, entry.service);
+        let rule = Rule { address, service, until: Timestamp::from_secs(tag.until), tag };
+        let changes = self.backend.open(&rule, Some(entry), lasts)?;
+        match self.apply(changes) {
+            Err(gone) if gone.is_stale() => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
+    fn tear_down(&mut self) -> Result<(), Error> {
+        let survey = self.ask(self.backend.survey())?;
+        let steps = self.backend.tear_down(&survey)?;
+        self.run(&steps).map(|_| ())
+    }
+
     fn entries(&mut self) -> Result<Vec<Entry>, Error> {
         let survey = self.ask(self.backend.survey())?;
         self.backend.entries(&survey)
@@ -242,6 +266,9 @@ impl Firewall {
         self.runner.run(steps).map_err(|failed| failed.error)
     }
 }
+
+/// No grant lasts longer.
+const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A comment of somebody else must not steer the terminal.
 fn printable(comment: &str) -> String {

@@ -64,7 +64,7 @@ pub struct NotOurs;
 pub struct Entry {
     pub address: IpAddr,
     pub service: Service,
-    /// `None`: for ever, which nothing of ours is.
+    /// `None`: for ever, as nothing of ours is made: what has our tag nevertheless was restored from a file.
     pub remaining: Option<Duration>,
     pub comment: Option<String>,
 }
@@ -77,7 +77,7 @@ impl Entry {
 
     /// Whether it stays at least that long: then there is nothing to extend, and replacing it would shorten it.
     pub fn outlasts(&self, lasts: Duration) -> bool {
-        self.remaining.is_none_or(|remaining| remaining >= lasts)
+        self.remaining.map_or(self.tag().is_none(), |remaining| remaining >= lasts)
     }
 }
 

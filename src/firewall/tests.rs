@@ -160,10 +160,18 @@ fn what_cannot_be_undone_is_said_and_the_rest_is_undone() {
 
 #[test]
 fn what_lasts_longer_is_kept_and_what_is_shorter_replaced() {
-    for (remaining, opened) in [(Some(29), 1), (Some(30), 0), (Some(300), 0), (None, 0)] {
+    let tag = "fwknop:1:1";
+    for (remaining, comment, opened) in [
+        (Some(29), tag, 1),
+        (Some(30), tag, 0),
+        (Some(300), tag, 0),
+        (None, "by hand", 0),
+        // Nothing of ours is for ever: that one was restored from a file.
+        (None, tag, 1),
+    ] {
         let script = Script { check: "in place", ..Script::default() };
-        firewall(&script, Some(entry(remaining, "fwknop:1:1"))).open(&grant(2, "tcp/22", 30), NOW).unwrap();
-        assert_eq!(script.changes().len(), 1 + opened, "{remaining:?}");
+        firewall(&script, Some(entry(remaining, comment))).open(&grant(2, "tcp/22", 30), NOW).unwrap();
+        assert_eq!(script.changes().len(), 1 + opened, "{remaining:?} {comment}");
     }
 }
 
@@ -229,11 +237,46 @@ fn only_tagged_rules_that_should_still_be_open_are_adopted() {
     );
     // The tag ends before what the kernel counts; it is cut to whole seconds, so its last second counts.
     assert_eq!(adopt(Some(600), "fwknop:5:1030")[0].until, Timestamp::from_secs(1_031));
-    assert!(adopt(None, "fwknop:5:1030").is_empty());
     assert!(adopt(Some(20), "by hand").is_empty());
+    assert!(adopt(None, "by hand").is_empty());
     assert!(script.changes().is_empty());
     assert!(adopt(Some(20), "fwknop:5:999").is_empty());
     assert_eq!(script.changes(), ["fw shut 192.0.2.1 tcp/22"]);
+}
+
+/// As from a ruleset that was saved without times and restored.
+#[test]
+fn a_tagged_rule_without_a_timeout_gets_one_or_goes() {
+    let script = Script::default();
+    let adopt = |comment| firewall(&script, Some(entry(None, comment))).adopt(NOW).unwrap();
+    let adopted = adopt("fwknop:5:1030");
+    assert_eq!((adopted[0].id, adopted[0].until), (GrantId(5), Timestamp::from_secs(1_031)));
+    assert_eq!(script.changes(), ["fw open 192.0.2.1 tcp/22"]);
+    assert!(adopt("fwknop:5:999").is_empty());
+    assert_eq!(script.changes(), ["fw shut 192.0.2.1 tcp/22"]);
+
+    // The kernel counts no further than a lifetime goes.
+    let for_ever = adopt("fwknop:5:18446744073709551615");
+    assert_eq!(for_ever[0].lifetime.secs(), u32::MAX);
+    script.changes();
+
+    // Somebody removed it since.
+    script.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);
+    assert!(adopt("fwknop:5:1030").is_empty());
+}
+
+#[test]
+fn a_flush_that_somebody_disturbed_is_tried_once_more() {
+    let once = Script::default();
+    once.refuse("fw tear-down", NOT_THERE);
+    firewall(&once, None).flush().unwrap();
+    assert_eq!(*once.done.borrow(), ["fw survey", "fw survey", "fw tear-down"]);
+
+    let twice = Script::default();
+    twice.refuse("fw tear-down", NOT_THERE);
+    twice.refuse("fw tear-down", NOT_THERE);
+    assert!(firewall(&twice, None).flush().is_err());
+    assert_eq!(*twice.done.borrow(), ["fw survey", "fw survey"]);
 }
 
 #[test]
