@@ -41,13 +41,18 @@ fn a_grant_opens_exactly_its_services_and_the_kernel_closes_them() {
         assert_eq!((&*set_up.place, set_up.warnings.len()), ("inet filter input", 0));
 
         let now = Timestamp::now();
-        firewall.open(&grant(17, "198.51.100.7", "tcp/22,udp/53", 2, now), now).unwrap();
+        let long = grant(17, "198.51.100.7", "tcp/22,udp/53", 600, now);
+        firewall.open(&long, now).unwrap();
         let listed = nft(&["list", "set", "inet", "filter", "fwknop4"]);
-        let comment = format!("comment \"fwknop:17:{}\"", now.plus(Duration::from_secs(2)).secs());
-        assert!(listed.contains("198.51.100.7 . tcp . 22 timeout 2s expires "), "{listed}");
-        assert!(listed.contains("198.51.100.7 . udp . 53 timeout 2s expires "), "{listed}");
+        let comment = format!("comment \"fwknop:17:{}\"", now.plus(Duration::from_secs(600)).secs());
+        assert!(listed.contains("198.51.100.7 . tcp . 22 timeout 10m expires "), "{listed}");
+        assert!(listed.contains("198.51.100.7 . udp . 53 timeout 10m expires "), "{listed}");
         assert_eq!(listed.matches(&comment).count(), 2, "{listed}");
+        assert_eq!(elements().len(), 2, "{listed}");
+        firewall.close(&long).unwrap();
 
+        let now = Timestamp::now();
+        firewall.open(&grant(18, "198.51.100.7", "tcp/22,udp/53", 1, now), now).unwrap();
         wait_until("the kernel to close the grant", || elements().is_empty());
     });
 }
@@ -70,21 +75,25 @@ fn real_connections_pass_while_a_grant_lasts() {
             let service = TcpListener::bind((address, 0)).unwrap();
             let asked = service.local_addr().unwrap();
             let other = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap();
-            let connects = |to: &SocketAddr| TcpStream::connect_timeout(to, Duration::from_millis(200)).is_ok();
+            let connects = |to: &SocketAddr| TcpStream::connect_timeout(to, NO_ANSWER).is_ok();
             assert!(!connects(&asked), "nothing was granted yet");
 
             let now = Timestamp::now();
             let ports = format!("tcp/{}", asked.port());
-            firewall.open(&grant(id, &address.to_string(), &ports, 3, now), now).unwrap();
+            firewall.open(&grant(id, &address.to_string(), &ports, 5, now), now).unwrap();
             assert!(connects(&asked), "granted to {address}");
             // A connection refused by the host would fail as well: only a dropped one takes its time.
             let start = Instant::now();
-            assert!(!connects(&other) && start.elapsed() >= Duration::from_millis(200), "not granted");
+            assert!(!connects(&other) && start.elapsed() >= NO_ANSWER, "not granted");
             let neighbour = grant(id + 1, somebody, &format!("tcp/{}", other.port()), 60, now);
             firewall.open(&neighbour, now).unwrap();
             assert!(!connects(&other), "granted to somebody else");
-            wait_until("the connection to be refused again", || !connects(&asked));
-            assert!(Timestamp::now() >= now.plus(Duration::from_secs(3)), "closed too early");
+            let mut begun = now;
+            wait_until("the connection to be refused again", || {
+                begun = Timestamp::now();
+                !connects(&asked)
+            });
+            assert!(begun.plus(TICK) >= now.plus(Duration::from_secs(5)), "closed too early");
         }
     });
 }
@@ -231,6 +240,12 @@ fn a_new_daemon_adopts_what_a_killed_one_left_open() {
         nft_script("add element inet filter fwknop4 { 198.51.100.8 . tcp . 22 timeout 600s comment \"fwknop:6:1\" }");
         nft_script("add element inet filter fwknop4 { 192.0.2.1 . tcp . 22 comment \"the administrator's own\" }");
         nft_script("add element inet filter fwknop4 { 192.0.2.2 . tcp . 22 timeout 600s comment \"fwknop:x:1\" }");
+        // Restored from a ruleset that was saved without times: only the tag tells when they end.
+        let tagged = now.secs() + 600;
+        nft_script(&format!(
+            "add element inet filter fwknop4 {{ 198.51.100.10 . tcp . 22 comment \"fwknop:10:{tagged}\" }};
+             add element inet filter fwknop4 {{ 198.51.100.11 . tcp . 22 comment \"fwknop:11:1\" }}"
+        ));
 
         let mut firewall = firewall(None);
         firewall.set_up().unwrap();
@@ -238,16 +253,29 @@ fn a_new_daemon_adopts_what_a_killed_one_left_open() {
         adopted.sort_by_key(|grant| grant.id);
         let shown: Vec<String> =
             adopted.iter().map(|grant| format!("{} {} {}", grant.id, grant.allow, grant.ports)).collect();
-        assert_eq!(shown, ["7 198.51.100.7 tcp/22,udp/53", "8 2001:db8::7 udp/53", "9 198.51.100.9 tcp/22"]);
+        assert_eq!(
+            shown,
+            [
+                "7 198.51.100.7 tcp/22,udp/53",
+                "8 2001:db8::7 udp/53",
+                "9 198.51.100.9 tcp/22",
+                "10 198.51.100.10 tcp/22"
+            ]
+        );
         for grant in &adopted {
-            assert_eq!((grant.until.secs(), &grant.knock), (now.secs() + 600, &None));
-            assert!((590..=600).contains(&grant.lifetime.secs()), "{grant:?}");
+            // A busy machine may have taken a while since they were opened.
+            let lasts = grant.until.secs() - now.secs();
+            assert!((540..=601).contains(&lasts) && (540..=601).contains(&grant.lifetime.secs()), "{grant:?}");
+            assert_eq!(grant.knock, None);
         }
+        let restored = elements().into_iter().find(|element| element.contains("198.51.100.10 "));
+        let restored = restored.expect("it is still open");
+        assert!(restored.contains(" timeout ") && restored.contains("\"fwknop:10:"), "{restored}");
 
         let listed = firewall.list(false).unwrap();
-        assert!(!listed.contains("198.51.100.8"), "{listed}");
+        assert!(!listed.contains("198.51.100.8 ") && !listed.contains("198.51.100.11 "), "{listed}");
         assert!(listed.contains("for ever    not ours: the administrator's own"), "{listed}");
-        assert!(listed.ends_with("6 open\n"), "{listed}");
+        assert!(listed.ends_with("7 open\n"), "{listed}");
         assert!(self::firewall(None).list(true).unwrap().contains("policy drop;"));
 
         for grant in &adopted {
@@ -332,6 +360,44 @@ fn the_input_chain_is_found_or_asked_for() {
 }
 
 #[test]
+fn a_named_chain_is_one_that_only_input_packets_enter() {
+    in_namespace("a_named_chain_is_one_that_only_input_packets_enter", || {
+        nft_script(ADMIN);
+        nft_script("add chain inet filter services; add chain inet filter between");
+        let mut services = firewall(Some("inet filter services"));
+        let error = services.set_up().unwrap_err();
+        assert!(matches!(error, Error::Unreached { .. }), "{error}");
+
+        nft_script("add map inet filter ways { type inet_service : verdict; }");
+        nft_script(
+            "add rule inet filter input tcp dport vmap @ways; add element inet filter ways { 22 : jump services }",
+        );
+        assert_eq!(services.set_up().unwrap().place, "inet filter services");
+        let now = Timestamp::now();
+        services.open(&grant(1, "198.51.100.7", "tcp/22", 600, now), now).unwrap();
+        nft_script("add rule inet filter services counter");
+        services.open(&grant(2, "198.51.100.8", "tcp/22", 600, now), now).unwrap();
+        assert_eq!(elements().len(), 2);
+
+        // While the daemon runs: from now on, what is opened would be open for every host behind.
+        nft_script(
+            "add rule inet filter between tcp dport vmap { 22 : goto services };
+             add map inet filter more { type inet_service : verdict; elements = { 80 : jump between }; };
+             add rule inet filter forward tcp dport vmap @more",
+        );
+        let error = services.open(&grant(3, "198.51.100.9", "tcp/22", 600, now), now).unwrap_err();
+        assert!(matches!(error, Error::EnteredElsewhere { .. }), "{error}");
+        assert!(error.to_string().contains("'forward' (type filter, hook forward)"), "{error}");
+        assert_eq!(elements().len(), 2);
+        services.flush().unwrap();
+
+        nft_script("add chain inet filter nat { type nat hook input priority 100; }");
+        let error = firewall(Some("inet filter nat")).set_up().unwrap_err();
+        assert!(matches!(error, Error::NotAFilterChain { .. }), "{error}");
+    });
+}
+
+#[test]
 fn foreign_objects_with_our_names_are_respected() {
     in_namespace("foreign_objects_with_our_names_are_respected", || {
         nft_script(ADMIN);
@@ -387,24 +453,15 @@ fn five_hundred_grants_open_and_close() {
             .map(|i| grant(i.into(), &format!("10.9.{}.{}", i >> 8, i & 255), "tcp/22,udp/53", 600, now))
             .collect();
         firewall.set_up().unwrap();
-        let start = Instant::now();
         for grant in &grants {
             firewall.open(grant, now).unwrap();
         }
-        let each = start.elapsed() / 500;
         assert_eq!(elements().len(), 1000);
         assert_eq!(self::firewall(None).adopt(now).unwrap().len(), 500);
         for grant in &grants {
             firewall.close(grant).unwrap();
         }
         assert!(elements().is_empty());
-
-        let start = Instant::now();
-        for _ in 0..20 {
-            nft(&["list", "table", "ip", "nat"]);
-        }
-        let process = start.elapsed() / 20;
-        assert!(each < process / 4, "{each:?} for a grant of two services, {process:?} for a run of nft");
     });
 }
 
@@ -519,6 +576,11 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
     // A run that executed no test at all would succeed as well.
     assert!(output.status.success() && stdout.contains(&format!("{DONE} {test}")), "{stdout}\n{stderr}");
 }
+
+/// No answer for so long means that the firewall drops.
+const NO_ANSWER: Duration = Duration::from_millis(500);
+/// The kernel counts in ticks of its own.
+const TICK: Duration = Duration::from_millis(50);
 
 const INSIDE: &str = "FWKNOP_TEST_IN_NAMESPACE";
 const DONE: &str = "inside the namespace:";
