@@ -1,8 +1,12 @@
 //! `kill -9` with open grants: the kernel closes them on time, the next daemon knows them, and no packet works twice.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::scene::{OTHER_PORT, PORT, Scene};
+use crate::support::logs::Logs;
+use crate::support::peers::Maker;
+use crate::support::scene::{PORT, Scene, access_to};
+use crate::support::{PATIENCE, within};
 
 #[test]
 fn grants_of_a_killed_daemon_end_on_time() {
@@ -59,16 +63,28 @@ fn a_packet_from_before_the_crash_is_refused() {
 
 #[test]
 fn killed_at_any_moment_it_starts_again() {
+    const ROUNDS: u16 = 6;
     let scene = Scene::new(2);
+    // A port for each knock, so that the logs tell which packet opened, and grants that the next daemon finds.
+    let ports: Vec<String> = (0..ROUNDS).map(|round| format!("tcp/{}", 2301 + round)).collect();
+    scene.settings.rewrite("", &access_to(&ports.join(","), PORT, 600));
     scene.world.record(62201);
-    for round in 0..6 {
+    let mut logs = Vec::new();
+    for (round, port) in ports.iter().enumerate() {
         let daemon = scene.daemon();
-        scene.knock(PORT);
-        std::thread::sleep(Duration::from_millis(round));
+        logs.push(daemon.logs.clone());
+        scene.client.knock(&scene.world.client, Maker::Original, &["-n", &PORT.to_string(), "-A", port]);
+        std::thread::sleep(Duration::from_millis(round as u64));
         daemon.kill9();
     }
+    let recorded = || scene.world.recorded().len();
+    assert!(within(PATIENCE, || recorded() >= ports.len()), "only {} of the knocks were recorded", recorded());
+    let packets = scene.world.recorded();
+    assert_eq!(packets.len(), ports.len(), "one packet per knock");
+
     let daemon = scene.daemon();
-    for packet in scene.world.recorded() {
+    logs.push(daemon.logs.clone());
+    for packet in packets {
         let mark = daemon.logs.mark();
         scene.road().send(&packet);
         // One that the kill overtook may still be good; never twice.
@@ -77,5 +93,22 @@ fn killed_at_any_moment_it_starts_again() {
         scene.road().send(&packet);
         daemon.logs.expect_after(mark, &["refuse", "reason=replay"]);
     }
-    assert!(!scene.road().connects(OTHER_PORT), "nothing else is open");
+    for port in &ports {
+        let grants = grants(&logs, port);
+        assert!(grants.len() <= 1, "{port} was opened by the grants {grants:?}");
+    }
+    assert!(ports.iter().any(|port| !grants(&logs, port).is_empty()), "nothing was ever opened");
+}
+
+/// All grants for this port that any of the daemons opened, or found open because a kill came before the log line.
+fn grants(logs: &[Logs], port: &str) -> BTreeSet<String> {
+    let text: String = logs.iter().map(|logs| logs.text() + "\n").collect();
+    let opened = |line: &&str| ["open    ", "adopt   "].iter().any(|verb| line.contains(verb));
+    let ports = format!("ports={port}");
+    text.lines()
+        .filter(opened)
+        .filter(|line| line.split_whitespace().any(|word| word == ports))
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with("grant=")))
+        .map(str::to_owned)
+        .collect()
 }

@@ -74,8 +74,13 @@ impl Scene {
 
 /// One stanza that grants this port.
 pub fn access(port: u16, lifetime: u32) -> String {
+    access_to(&format!("tcp/{port}"), port, lifetime)
+}
+
+/// One stanza that grants these ports to whoever has the keys of `port`.
+pub fn access_to(ports: &str, port: u16, lifetime: u32) -> String {
     format!(
-        "SOURCE ANY\nOPEN_PORTS tcp/{port}\nKEY key-of-{port}\nHMAC_KEY tag-of-{port}\n\
+        "SOURCE ANY\nOPEN_PORTS {ports}\nKEY key-of-{port}\nHMAC_KEY tag-of-{port}\n\
          FW_ACCESS_TIMEOUT {lifetime}\nREQUIRE_SOURCE_ADDRESS Y\n"
     )
 }
