@@ -240,7 +240,7 @@ const SERVER_V6: &str = "fd71::1";
 pub const SPA_PORT: u16 = 62201;
 
 /// No answer for so long means that the firewall drops: a busy machine needs its time.
-const NO_ANSWER: Duration = Duration::from_secs(1);
+pub const NO_ANSWER: Duration = Duration::from_secs(1);
 const NEXT_TRY: Duration = Duration::from_millis(200);
 
 pub const DEFAULT_DROP: &str = "
