@@ -43,6 +43,9 @@ pub struct Args {
     /// Check the files and the replay store and end
     #[arg(long)]
     pub exit_parse_digest_cache: bool,
+    /// Write what was seen as a digest cache of the original, and end
+    #[arg(long, value_name = "FILE")]
+    pub export_digest_cache: Option<PathBuf>,
     /// Stay in the foreground and log to standard error
     #[arg(short = 'f', long)]
     pub foreground: bool,

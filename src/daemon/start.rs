@@ -7,6 +7,7 @@ use super::pidfile::{self, PidFile};
 use super::serve::serve;
 use super::settings::{self, Settings};
 use super::{control, detach, new_keys, run_dir, state, store};
+use crate::cli::private_file;
 use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
 use crate::replay::ReplayStore;
@@ -57,8 +58,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         eprintln!("Configs parsed, exiting.");
         return Ok(ExitCode::SUCCESS);
     }
-    if args.exit_parse_digest_cache {
-        return parse_digest_cache(&settings, args.rotate_digest_cache);
+    if args.exit_parse_digest_cache || args.export_digest_cache.is_some() {
+        return parse_digest_cache(&settings, args);
     }
     if !args.foreground && !detach::is_child() {
         return Ok(detach::start()?);
@@ -81,7 +82,7 @@ fn without_access(args: &Args, server: &ServerSettings) -> Result<ExitCode, Fail
     })
 }
 
-fn parse_digest_cache(settings: &Settings, rotate: bool) -> Result<ExitCode, Failed> {
+fn parse_digest_cache(settings: &Settings, args: &Args) -> Result<ExitCode, Failed> {
     tell_remarks(&settings.remarks);
     let server = &settings.server;
     run_dir::prepare(&server.run_dir)?;
@@ -92,13 +93,16 @@ fn parse_digest_cache(settings: &Settings, rotate: bool) -> Result<ExitCode, Fai
         },
         error => error.into(),
     })?;
-    let (mut state, imported) = store::open_state(server, rotate)?;
+    let (mut state, imported) = store::open_state(server, args.rotate_digest_cache)?;
     state.forget(Timestamp::now())?;
     eprintln!(
         "Using replay store: '{}' (entry count = {}, taken over = {imported})",
         server.run_dir.join(state::FILE).display(),
         state.count()?
     );
+    if let Some(file) = &args.export_digest_cache {
+        private_file::write(file, &state.digest_cache()?)?;
+    }
     eprintln!("Digest cache parsed, exiting.");
     Ok(ExitCode::SUCCESS)
 }

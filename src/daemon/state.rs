@@ -116,6 +116,20 @@ impl State {
         Ok(entries.len())
     }
 
+    /// Everything remembered in the original's form, for a way back to it. Keys of messages stand among those of texts;
+    /// there they match nothing.
+    pub fn digest_cache(&mut self) -> Result<String, StoreError> {
+        let lines = self.read(SEEN, |table| {
+            let mut lines = String::new();
+            for entry in table.iter()? {
+                let (key, stored) = entry?;
+                lines.push_str(&digest_line(&key.value(), &restore(stored.value())));
+            }
+            Ok(lines)
+        })?;
+        Ok(format!("{DIGEST_HEADER}\n{}", lines.unwrap_or_default()))
+    }
+
     /// The highest number ever set aside.
     pub fn last_grant(&mut self) -> Result<GrantId, StoreError> {
         Ok(GrantId(self.number(LAST_GRANT)?.unwrap_or_default()))
@@ -254,7 +268,13 @@ fn restore((at, src, dst, proto, src_port, dst_port): Stored<'_>) -> Seen {
     Seen { origin, at: Timestamp::from_secs(at) }
 }
 
-/// `<digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>` (`spec/wire.md` 9).
+fn digest_line(key: &[u8; 32], seen: &Seen) -> String {
+    let Origin { src, proto, src_port, dst_port, .. } = seen.origin;
+    let (digest, dst) = (STANDARD_NO_PAD.encode(key), seen.origin.dst_or_unspecified());
+    format!("{digest} {proto} {src} {src_port} {dst} {dst_port} {}\n", seen.at)
+}
+
+/// One line as [`DIGEST_HEADER`] says (`spec/wire.md` 9).
 fn parse_digest_line(line: &str) -> Option<(ReplayKey, Seen)> {
     if line.starts_with(['#', ';']) {
         return None;
@@ -271,6 +291,9 @@ fn parse_digest_line(line: &str) -> Option<(ReplayKey, Seen)> {
     };
     Some((ReplayKey(key), Seen { origin, at: Timestamp::from_secs(time.parse().ok()?) }))
 }
+
+/// The first line of the original's digest cache.
+const DIGEST_HEADER: &str = "# <digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>";
 
 /// Bytes of the file kept in memory. Enough for hundreds of thousands of entries.
 const CACHE: usize = 4 << 20;
@@ -367,6 +390,20 @@ mod tests {
         assert_eq!(state.import_digest_cache(&cache, WINDOW, now).unwrap(), 0);
         assert_eq!(state.seen(&key(7)).unwrap().unwrap().at.secs(), 1_795_293_687);
         assert_eq!(state.import_digest_cache(&dir.path().join("none"), WINDOW, now).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_exported_is_taken_over_by_another_store() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut state = open(dir.path());
+        state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        let text = state.digest_cache().unwrap();
+        assert!(text.starts_with(DIGEST_HEADER) && text.lines().count() == 3, "{text}");
+        let cache = other.path().join("digest.cache");
+        fs::write(&cache, text).unwrap();
+        let mut state = open(other.path());
+        assert_eq!(state.import_digest_cache(&cache, WINDOW, Timestamp::from_secs(1000)).unwrap(), 2);
+        assert_eq!(state.seen(&key(1)).unwrap(), Some(seen(1000)));
     }
 
     #[test]
