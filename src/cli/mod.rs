@@ -1,6 +1,7 @@
-//! What both programs share at the command line: exit codes, the shape of errors, secrets from a terminal, key
-//! generation, private files.
+//! What both programs share at the command line: exit codes, the shape of errors, consent before a change, secrets from
+//! a terminal, key generation, private files.
 
+pub mod consent;
 pub mod key_gen;
 pub mod private_file;
 pub mod prompt;
@@ -12,6 +13,14 @@ use std::error::Error;
 pub const EXIT_OK: u8 = 0;
 /// Anything else, usage errors included.
 pub const EXIT_FAILURE: u8 = 1;
+/// Subcommands: the command line is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// Subcommands: the user was asked and did not say yes.
+pub const EXIT_DECLINED: u8 = 3;
+/// Subcommands: what was named does not exist.
+pub const EXIT_NOT_FOUND: u8 = 4;
+/// `check`: it works, but something needs attention.
+pub const EXIT_ATTENTION: u8 = 5;
 
 /// The form in which a user reads an error: what is wrong, its causes, and on the lines below what to do.
 pub fn describe(error: &dyn Error) -> String {
