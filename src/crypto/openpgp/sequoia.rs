@@ -29,7 +29,7 @@ use pgp::types::SymmetricAlgorithm;
 
 pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
-pub use sealer::{KeyFile, SequoiaSealer};
+pub use sealer::{KeyFile, SequoiaSealer, SigningKey};
 
 use super::{Engine, KeyPath, Opened, Signature};
 use crate::reason::Reason;

@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
 use pgp::cert::ValidCert;
-use pgp::crypto::KeyPair;
+use pgp::crypto::{self, KeyPair, mpi};
 use pgp::packet::Key;
 use pgp::packet::key::{PublicParts, UnspecifiedRole};
 use pgp::policy::StandardPolicy;
 use pgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient, Signer};
-use pgp::types::Features;
+use pgp::types::{Features, HashAlgorithm};
 
 use super::keys::{certs, user_id};
 use super::names::Wanted;
@@ -38,9 +39,12 @@ pub struct KeyFile<'a> {
 pub struct SequoiaSealer {
     recipient: Cert,
     encryption: Key<PublicParts, UnspecifiedRole>,
-    signer: Option<KeyPair>,
+    signer: Option<Mutex<SigningKey>>,
     now: Timestamp,
 }
+
+/// A key that signs, wherever its secret is.
+pub type SigningKey = Box<dyn crypto::Signer + Send + Sync>;
 
 impl SequoiaSealer {
     /// `now` is also the date of the signatures.
@@ -49,18 +53,24 @@ impl SequoiaSealer {
         signer: Option<(KeyFile<'_>, Option<&Passphrase>)>,
         now: Timestamp,
     ) -> Result<Self, SealError> {
-        let policy = policy(now);
         let cert = pick(recipient, Role::Recipient)?;
-        let encryption = encryption_key(&usable(&cert, Role::Recipient, &policy, now)?)
-            .ok_or_else(|| unusable(&cert, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))?;
-        let signer = match signer {
+        let signer: Option<SigningKey> = match signer {
             None => None,
             Some((file, passphrase)) => {
                 let cert = pick(file, Role::Signer)?;
-                Some(signing_key(&usable(&cert, Role::Signer, &policy, now)?, passphrase)?)
+                let policy = policy(now);
+                Some(Box::new(signing_key(&usable(&cert, Role::Signer, &policy, now)?, passphrase)?))
             }
         };
-        Ok(Self { recipient: cert.strip_secret_key_material(), encryption, signer, now })
+        Self::from_parts(cert, signer, now)
+    }
+
+    /// With a certificate and a key that have been chosen already.
+    pub fn from_parts(recipient: Cert, signer: Option<SigningKey>, now: Timestamp) -> Result<Self, SealError> {
+        let policy = policy(now);
+        let encryption = encryption_key(&usable(&recipient, Role::Recipient, &policy, now)?)
+            .ok_or_else(|| unusable(&recipient, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))?;
+        Ok(Self { recipient: recipient.strip_secret_key_material(), encryption, signer: signer.map(Mutex::new), now })
     }
 
     fn encrypt(&self, plaintext: &[u8], name_length: usize) -> Result<Vec<u8>, SealError> {
@@ -73,12 +83,13 @@ impl SequoiaSealer {
 
     fn write(&self, plaintext: &[u8], name_length: usize, intended: bool) -> pgp::Result<Vec<u8>> {
         let mut sealed = Vec::new();
+        let mut key = self.signer.as_ref().map(|key| key.lock().unwrap_or_else(PoisonError::into_inner));
         // Version 1 and its modification detection code: what every GnuPG reads.
         let features = Features::empty().set_seipdv1();
         let recipient = Recipient::new(features, self.encryption.key_handle(), &self.encryption);
         let mut message = Encryptor::for_recipients(Message::new(&mut sealed), [recipient]).build()?;
-        if let Some(signer) = &self.signer {
-            let mut signer = Signer::new(message, signer.clone())?.creation_time(self.now.to_system_time());
+        if let Some(key) = &mut key {
+            let mut signer = Signer::new(message, Lent(key))?.creation_time(self.now.to_system_time());
             if intended {
                 // Whom the message is for, so that no other server can be knocked at with it.
                 signer = signer.add_intended_recipient(&self.recipient);
@@ -89,6 +100,23 @@ impl SequoiaSealer {
         literal.write_all(plaintext)?;
         literal.finalize()?;
         Ok(sealed)
+    }
+}
+
+/// A signing key for the time of one message.
+struct Lent<'a>(&'a mut SigningKey);
+
+impl crypto::Signer for Lent<'_> {
+    fn public(&self) -> &Key<PublicParts, UnspecifiedRole> {
+        self.0.public()
+    }
+
+    fn acceptable_hashes(&self) -> &[HashAlgorithm] {
+        self.0.acceptable_hashes()
+    }
+
+    fn sign(&mut self, hash: HashAlgorithm, digest: &[u8]) -> pgp::Result<mpi::Signature> {
+        self.0.sign(hash, digest)
     }
 }
 
