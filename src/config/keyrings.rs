@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::server::EngineChoice;
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::keyring;
@@ -31,6 +32,8 @@ pub struct KeyringPlace {
     pub source: KeyringSource,
     /// `None`: the secret keys have no passphrase.
     pub passphrase: Option<Passphrase>,
+    /// What reads messages with it.
+    pub engine: EngineChoice,
 }
 
 /// Where the keys are.

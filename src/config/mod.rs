@@ -38,8 +38,8 @@ pub use facility::{Facility, UnknownFacility};
 pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
 pub use rc::{Section, parse_sections, read_sections};
 pub use server::{
-    AccessPlace, CaptureFrom, CaptureSettings, JournalSettings, LoadOptions, Override, ServerSettings, load_server,
-    parse_server,
+    AccessPlace, CaptureFrom, CaptureSettings, EngineChoice, JournalSettings, LoadOptions, Override, ServerSettings,
+    load_server, parse_server,
 };
 pub use setting::{Setting, Settings};
 pub use source::Syntax;

@@ -57,11 +57,22 @@ pub struct ServerSettings {
     pub gpg_home: PathBuf,
     /// The gpg program of stanzas that name none. `None`: the one GnuPG's library finds.
     pub gpg_program: Option<PathBuf>,
+    pub gpg_engine: EngineChoice,
     pub run_dir: PathBuf,
     pub pid_file: PathBuf,
     /// The original's digest cache.
     pub digest_file: PathBuf,
     pub journal: JournalSettings,
+}
+
+/// What reads OpenPGP messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// Sequoia, in this process.
+    #[default]
+    Sequoia,
+    /// gpg itself, which keeps the secret keys.
+    Gpgme,
 }
 
 /// Where packets come from.
@@ -175,6 +186,10 @@ impl Resolve<'_> {
             access: self.access(),
             gpg_home: self.path("GPG_HOME_DIR").unwrap_or_else(|| "/root/.gnupg".into()),
             gpg_program: self.path("GPG_EXE"),
+            gpg_engine: match self.settings.text("GPG_ENGINE") {
+                Some("gpgme") => EngineChoice::Gpgme,
+                _ => EngineChoice::Sequoia,
+            },
             pid_file: self.path("FWKNOP_PID_FILE").unwrap_or_else(|| in_run_dir("fwknopd.pid")),
             digest_file: self.path("DIGEST_FILE").unwrap_or_else(|| in_run_dir("digest.cache")),
             journal: self.journal(),

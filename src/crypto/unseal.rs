@@ -109,7 +109,7 @@ impl<'a> Unsealing<'a> {
         message: Vec<u8>,
     ) -> Result<Authenticated<Secret<Vec<u8>>>, Reason> {
         let opened = self.opened(access.keyring, message)?.as_ref().map_err(Clone::clone)?;
-        access.recipient.judge(&opened.recipient)?;
+        access.recipient.judge(opened.recipient.as_ref())?;
         let by = access.signer.judge(opened)?;
         Ok(Authenticated { value: opened.plaintext.clone(), by })
     }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::config::{self, KeyringPlace, KeyringSource, OpenedKeyring};
+use crate::config::{self, EngineChoice, KeyringPlace, KeyringSource, OpenedKeyring};
+use crate::crypto::openpgp::gpgme::GpgmeEngine;
 use crate::crypto::openpgp::sequoia::{Found, Keys};
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::crypto::unseal;
@@ -13,56 +14,88 @@ use crate::time::Timestamp;
 /// Opens keyrings for the configuration, and hands them to the gate when it is complete.
 pub struct Keyrings {
     now: Timestamp,
-    keys: Vec<Keys>,
+    engines: Vec<Reader>,
+}
+
+/// A keyring, and what reads messages with it.
+enum Reader {
+    Sequoia(Keys),
+    Gpgme(GpgmeEngine),
+}
+
+impl Reader {
+    /// Where names are looked up and certificates judged.
+    fn certificates(&self) -> &Keys {
+        match self {
+            Reader::Sequoia(keys) => keys,
+            Reader::Gpgme(engine) => engine.certificates(),
+        }
+    }
+
+    fn decrypts(&self, key: &Fingerprint) -> bool {
+        match self {
+            Reader::Sequoia(keys) => keys.decrypting().any(|path| path.is(key)),
+            Reader::Gpgme(engine) => engine.decrypting().iter().any(|path| path.is(key)),
+        }
+    }
 }
 
 impl Keyrings {
     pub fn new(now: Timestamp) -> Self {
-        Self { now, keys: Vec::new() }
+        Self { now, engines: Vec::new() }
     }
 
     /// One engine each, under the ids given out by `open`.
     pub fn into_engines(self) -> unseal::Keyrings {
         let mut engines = unseal::Keyrings::default();
-        for keys in self.keys {
-            engines.add(Box::new(keys));
+        for reader in self.engines {
+            match reader {
+                Reader::Sequoia(keys) => engines.add(Box::new(keys)),
+                Reader::Gpgme(engine) => engines.add(Box::new(engine)),
+            };
         }
         engines
     }
 
-    fn get(&self, id: KeyringId) -> Option<&Keys> {
-        self.keys.get(id.0)
+    fn get(&self, id: KeyringId) -> Option<&Reader> {
+        self.engines.get(id.0)
     }
 }
 
 impl config::Keyrings for Keyrings {
     fn open(&mut self, place: &KeyringPlace) -> Result<OpenedKeyring, keyring::Error> {
         let passphrase = place.passphrase.as_ref();
-        let loaded = match &place.source {
-            KeyringSource::Files(files) => keyring::from_files(files, passphrase, self.now)?,
+        let sequoia = |loaded: keyring::Loaded| (Reader::Sequoia(loaded.keys), loaded.warnings);
+        let (reader, warnings) = match &place.source {
+            KeyringSource::Files(files) => sequoia(keyring::from_files(files, passphrase, self.now)?),
             KeyringSource::Home { directory, program } => {
                 let gpg = Gpg { home: directory.clone(), program: program.clone() };
-                keyring::from_home(&gpg, passphrase, self.now)?
+                match place.engine {
+                    EngineChoice::Sequoia => sequoia(keyring::from_home(&gpg, passphrase, self.now)?),
+                    EngineChoice::Gpgme => {
+                        let (engine, warnings) = keyring::left_to_gpg(&gpg, passphrase, self.now)?;
+                        (Reader::Gpgme(engine), warnings)
+                    }
+                }
             }
         };
         // Keys on cards or of other servers are mentioned once each, and not at all when they are not wanted.
         let mut told = HashSet::new();
-        let warnings =
-            loaded.warnings.iter().map(ToString::to_string).filter(|text| told.insert(text.clone())).collect();
-        self.keys.push(loaded.keys);
-        Ok(OpenedKeyring { id: KeyringId(self.keys.len() - 1), warnings })
+        let warnings = warnings.iter().map(ToString::to_string).filter(|text| told.insert(text.clone())).collect();
+        self.engines.push(reader);
+        Ok(OpenedKeyring { id: KeyringId(self.engines.len() - 1), warnings })
     }
 
     fn find(&self, keyring: KeyringId, name: &str) -> Found {
-        self.get(keyring).map_or(Found::None, |keys| keys.find(name))
+        self.get(keyring).map_or(Found::None, |reader| reader.certificates().find(name))
     }
 
     fn decrypts(&self, keyring: KeyringId, key: &Fingerprint) -> bool {
-        self.get(keyring).is_some_and(|keys| keys.decrypting().any(|path| path.is(key)))
+        self.get(keyring).is_some_and(|reader| reader.decrypts(key))
     }
 
     fn standing(&self, keyring: KeyringId, key: &Fingerprint) -> Option<SignatureFault> {
-        self.get(keyring)?.standing(key, self.now)
+        self.get(keyring)?.certificates().standing(key, self.now)
     }
 }
 

@@ -3,7 +3,7 @@
 //! GnuPG keeps secret keys in files of its own making that only its agent reads, so they are exported: one run of gpg
 //! for the certificates, one for the list of secret keys, one for the secret keys themselves. The passphrase goes to
 //! gpg in loopback mode: nobody is asked, nothing is cached. An agent that gpg starts for a home is left running, as
-//! gpg itself leaves it.
+//! gpg itself leaves it. Or they stay where they are and gpg reads the messages ([`left_to_gpg`]).
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use gpgme::{Context, ExportMode, PinentryMode};
 use zeroize::Zeroizing;
 
 use super::{Error, Keys, Loaded, Notice, Warning, permissions};
-use crate::crypto::openpgp::Fingerprint;
-use crate::crypto::openpgp::gpgme::{GnuPg, is_about_passphrase, passphrase_provider};
+use crate::crypto::openpgp::gpgme::{GnuPg, GpgmeEngine, is_about_passphrase, passphrase_provider};
+use crate::crypto::openpgp::{Fingerprint, KeyPath};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -29,13 +29,7 @@ pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> 
     let mut warnings = check_home(&gpg.home)?;
     let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
     let broken = |source| Error::Gpg { home: gpg.home.clone(), source };
-
-    let mut keys = Keys::default();
-    let mut certificates = Vec::new();
-    context.export_all(ExportMode::empty(), &mut certificates).map_err(broken)?;
-    let empty = |_| Error::EmptyHome { home: gpg.home.clone() };
-    let mut notices = keys.add(&certificates, None, now).map_err(empty)?;
-
+    let (mut keys, mut notices) = certificates(&mut context, gpg, now)?;
     let secrets = list_secrets(&mut context).map_err(broken)?;
     let export = export_secrets(&mut context, &secrets, passphrase);
     // Nothing exported is no error of its own: what is missing is told below.
@@ -51,9 +45,42 @@ pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> 
     Ok(Loaded { keys, warnings })
 }
 
+/// Leaves the secret keys to gpg, which then reads the messages.
+pub fn left_to_gpg(
+    gpg: &Gpg,
+    passphrase: Option<&Passphrase>,
+    now: Timestamp,
+) -> Result<(GpgmeEngine, Vec<Warning>), Error> {
+    let mut warnings = check_home(&gpg.home)?;
+    let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
+    let broken = |source| Error::Gpg { home: gpg.home.clone(), source };
+    let (keys, notices) = certificates(&mut context, gpg, now)?;
+    warnings.extend(notices.into_iter().map(Warning::Key));
+    let secrets = list_secrets(&mut context).map_err(broken)?;
+    let decrypting: Vec<KeyPath> = secrets.into_iter().map(|secret| secret.path).collect();
+    if decrypting.is_empty() {
+        warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
+    }
+    Ok((GpgmeEngine::new(gpg.gnupg(), passphrase.cloned(), keys, decrypting), warnings))
+}
+
+/// All certificates of a home.
+fn certificates(context: &mut Context, gpg: &Gpg, now: Timestamp) -> Result<(Keys, Vec<Notice>), Error> {
+    let broken = |source| Error::Gpg { home: gpg.home.clone(), source };
+    let mut keys = Keys::default();
+    let mut exported = Vec::new();
+    context.export_all(ExportMode::empty(), &mut exported).map_err(broken)?;
+    let notices = keys.add(&exported, None, now).map_err(|_| Error::EmptyHome { home: gpg.home.clone() })?;
+    Ok((keys, notices))
+}
+
 impl Gpg {
+    fn gnupg(&self) -> GnuPg {
+        GnuPg { home: Some(self.home.clone()), program: self.program.clone() }
+    }
+
     fn context(&self) -> gpgme::Result<Context> {
-        let mut context = GnuPg { home: Some(self.home.clone()), program: self.program.clone() }.context()?;
+        let mut context = self.gnupg().context()?;
         context.set_pinentry_mode(PinentryMode::Loopback)?;
         Ok(context)
     }
@@ -77,7 +104,7 @@ fn check_home(home: &Path) -> Result<Vec<Warning>, Error> {
 
 /// A key of the home that should be able to decrypt.
 struct SecretKey {
-    key: Fingerprint,
+    path: KeyPath,
     user_id: String,
     is_primary: bool,
     on_card: bool,
@@ -88,11 +115,13 @@ fn list_secrets(context: &mut Context) -> gpgme::Result<Vec<SecretKey>> {
     for key in context.secret_keys()? {
         let key = key?;
         let user_id = key.user_ids().next().and_then(|id| id.id().ok()).unwrap_or("no user id");
+        let Some(primary) = key.fingerprint().ok().and_then(|text| text.parse::<Fingerprint>().ok()) else { continue };
         for (at, subkey) in key.subkeys().enumerate() {
             let Some(fingerprint) = subkey.fingerprint().ok().and_then(|text| text.parse().ok()) else { continue };
             if subkey.can_encrypt() && subkey.is_secret() {
                 let (user_id, on_card) = (user_id.to_owned(), subkey.is_card_key());
-                secrets.push(SecretKey { key: fingerprint, user_id, is_primary: at == 0, on_card });
+                let path = KeyPath { primary: primary.clone(), key: fingerprint };
+                secrets.push(SecretKey { path, user_id, is_primary: at == 0, on_card });
             }
         }
     }
@@ -112,7 +141,7 @@ fn export_secrets(context: &mut Context, secrets: &[SecretKey], passphrase: Opti
     for (primaries, mode) in [(true, ExportMode::SECRET), (false, ExportMode::SECRET_SUBKEY)] {
         // The exclamation mark: this key and no other of the certificate.
         let wanted = secrets.iter().filter(|secret| secret.is_primary == primaries && !secret.on_card);
-        let wanted: Vec<String> = wanted.map(|secret| format!("{}!", secret.key)).collect();
+        let wanted: Vec<String> = wanted.map(|secret| format!("{}!", secret.path.key)).collect();
         if wanted.is_empty() {
             continue;
         }
@@ -133,12 +162,12 @@ fn export_secrets(context: &mut Context, secrets: &[SecretKey], passphrase: Opti
 /// The keys that were listed but did not come out usable, and about which nothing has been said yet.
 fn missing(keys: &Keys, notices: &[Notice], secrets: &[SecretKey], passphrase_given: bool) -> Vec<Notice> {
     let here = |secret: &&SecretKey| {
-        keys.decrypting().any(|path| path.key == secret.key)
-            || notices.iter().any(|notice| notice.key() == Some(&secret.key))
+        keys.decrypting().any(|path| path.key == secret.path.key)
+            || notices.iter().any(|notice| notice.key() == Some(&secret.path.key))
     };
     let lost = secrets.iter().filter(|secret| !here(secret));
     lost.map(|secret| {
-        let (key, user_id) = (secret.key.clone(), secret.user_id.clone());
+        let (key, user_id) = (secret.path.key.clone(), secret.user_id.clone());
         match (secret.on_card, passphrase_given) {
             (true, _) => Notice::Elsewhere { key, user_id },
             (false, true) => Notice::WrongPassphrase { key, user_id },

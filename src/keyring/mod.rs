@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use files::{KeyData, from_files, read as read_file};
-pub use home::{Gpg, from_home};
+pub use home::{Gpg, from_home, left_to_gpg};
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 

@@ -2,6 +2,7 @@
 
 use super::Resolve;
 use crate::access::OpenPgpAccess;
+use crate::config::EngineChoice;
 use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
@@ -73,11 +74,20 @@ impl Resolve<'_, '_> {
                 program: path("GPG_EXE").or_else(|| context.server.gpg_program.clone()),
             },
         };
+        let engine = context.server.gpg_engine;
+        if let (EngineChoice::Gpgme, Some(place)) = (engine, self.settings.place("GPG_KEY_FILES")) {
+            self.complaints.error(
+                place,
+                "GPG_KEY_FILES cannot be used with GPG_ENGINE gpgme: gpg reads only keys in a home of its own",
+                "import the files with gpg --import and name the home in GPG_HOME_DIR, or use GPG_ENGINE sequoia",
+            );
+            return None;
+        }
         let both = self.settings.place("GPG_KEY_FILES").and(self.settings.place("GPG_HOME_DIR"));
         if let Some(place) = both {
             self.complaints.warn(place, "GPG_HOME_DIR has no effect beside GPG_KEY_FILES", "remove one of them");
         }
-        let place = KeyringPlace { source, passphrase };
+        let place = KeyringPlace { source, passphrase, engine };
         let opened = &mut context.keyrings;
         if let Some((_, id)) = opened.opened.iter().find(|(known, _)| *known == place) {
             return *id;

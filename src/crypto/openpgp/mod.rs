@@ -29,8 +29,9 @@ pub trait Engine {
 #[derive(Debug)]
 pub struct Opened {
     pub plaintext: Secret<Vec<u8>>,
-    /// The certificate it was encrypted to, by its primary key, and the key that decrypted.
-    pub recipient: KeyPath,
+    /// The certificate it was encrypted to, by its primary key, and the key that decrypted. `None`: one of ours, but the
+    /// engine cannot tell which.
+    pub recipient: Option<KeyPath>,
     /// In the order of the message. A signature whose key is in several certificates stands here once for each.
     pub signatures: Vec<Signature>,
 }

@@ -14,10 +14,11 @@ pub enum RecipientRule {
 }
 
 impl RecipientRule {
-    pub fn judge(&self, recipient: &KeyPath) -> Result<(), Reason> {
+    /// A key that nobody can tell is not the one that is demanded.
+    pub fn judge(&self, recipient: Option<&KeyPath>) -> Result<(), Reason> {
         match self {
             RecipientRule::Any => Ok(()),
-            RecipientRule::Key(wanted) if recipient.is(wanted) => Ok(()),
+            RecipientRule::Key(wanted) if recipient.is_some_and(|recipient| recipient.is(wanted)) => Ok(()),
             RecipientRule::Key(_) => Err(Reason::WrongRecipient),
         }
     }
@@ -99,7 +100,7 @@ mod tests {
     }
 
     fn opened(signatures: Vec<Signature>) -> Opened {
-        Opened { plaintext: Secret::new(Vec::new()), recipient: path(1, 2), signatures }
+        Opened { plaintext: Secret::new(Vec::new()), recipient: Some(path(1, 2)), signatures }
     }
 
     fn listed(lists: &[&[u8]], ignore_expiry: bool) -> SignerRule {
@@ -162,9 +163,12 @@ mod tests {
     #[test]
     fn the_recipient_is_the_named_certificate_or_key() {
         let recipient = path(1, 2);
-        assert_eq!(RecipientRule::Any.judge(&recipient), Ok(()));
-        assert_eq!(RecipientRule::Key(key(1)).judge(&recipient), Ok(()));
-        assert_eq!(RecipientRule::Key(key(2)).judge(&recipient), Ok(()));
-        assert_eq!(RecipientRule::Key(key(3)).judge(&recipient), Err(Reason::WrongRecipient));
+        let judge = |rule: RecipientRule| rule.judge(Some(&recipient));
+        assert_eq!(judge(RecipientRule::Any), Ok(()));
+        assert_eq!(judge(RecipientRule::Key(key(1))), Ok(()));
+        assert_eq!(judge(RecipientRule::Key(key(2))), Ok(()));
+        assert_eq!(judge(RecipientRule::Key(key(3))), Err(Reason::WrongRecipient));
+        assert_eq!(RecipientRule::Any.judge(None), Ok(()));
+        assert_eq!(RecipientRule::Key(key(1)).judge(None), Err(Reason::WrongRecipient));
     }
 }

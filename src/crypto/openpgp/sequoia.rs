@@ -8,7 +8,9 @@
 //!
 //! Limits of this engine as built (Nettle 3.8): no OCB, no brainpool curves, no ElGamal, no bzip2. Such messages are
 //! refused as [`Reason::GpgDecrypt`], signatures of that kind are [`SignatureFault::Weak`](crate::reason::SignatureFault).
+//! gpg reads them (`GPG_ENGINE gpgme`).
 
+mod addressed;
 mod bounds;
 mod judge;
 mod keys;
@@ -27,6 +29,9 @@ use pgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, Messa
 use pgp::policy::StandardPolicy;
 use pgp::types::SymmetricAlgorithm;
 
+pub use addressed::Addressed;
+pub use bounds::Bounds;
+pub use judge::printable;
 pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer, SigningKey};
@@ -35,7 +40,6 @@ use super::{Engine, KeyPath, Opened, Signature};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
-use bounds::Bounds;
 
 impl Engine for Keys {
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
@@ -51,7 +55,7 @@ impl Keys {
         let plaintext = reading.run(message, &policy);
         let Progress { recipient, signatures, operations } = reading.progress;
         let opened = match (plaintext, recipient) {
-            (Some(plaintext), Some(recipient)) => Ok(Opened { plaintext, recipient, signatures }),
+            (Some(plaintext), Some(recipient)) => Ok(Opened { plaintext, recipient: Some(recipient), signatures }),
             _ => Err(Reason::GpgDecrypt),
         };
         (opened, operations)

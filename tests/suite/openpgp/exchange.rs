@@ -25,7 +25,7 @@ fn what_gpg_seals_is_opened() {
         for client in [&keys().client_rsa, &keys().client_ed25519] {
             let message = gpg_seals(server, Some(client), &[]);
             let opened = open_as_sent(&message, server, client, &[client, &keys().stranger]);
-            assert_eq!(opened.recipient.primary.to_string(), server.fingerprint);
+            assert_eq!(opened.recipient.as_ref().expect("known").primary.to_string(), server.fingerprint);
             assert!(listed(client).judge(&opened).is_ok());
             let refused = listed(&keys().stranger).judge(&opened);
             assert!(matches!(refused, Err(Reason::SignerNotListed(_))), "{refused:?}");

@@ -1,5 +1,6 @@
 //! Keyrings from real GnuPG homes and from files.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,6 +20,21 @@ const ELGAMAL: &str = "2D05A7B3C5C3543705ACEDF36DD82E596E5A0A40";
 fn every_vector_gets_its_verdict_from_a_gnupg_home() {
     let home = receiver();
     check_all(|passphrase| load(&home, passphrase).keys);
+}
+
+#[test]
+fn every_vector_gets_its_verdict_from_gpg_itself() {
+    // One home for each passphrase: an agent remembers a right one.
+    let homes = RefCell::new(Vec::new());
+    check_all(|passphrase| {
+        let home = receiver();
+        let gpg = Gpg { home: home.path().into(), program: None };
+        homes.borrow_mut().push(home);
+        let passphrase = passphrase.map(|text| Passphrase::new(text.into()));
+        let (engine, warnings) = keyring::left_to_gpg(&gpg, passphrase.as_ref(), NOW).expect("a keyring");
+        assert!(warnings.is_empty(), "{warnings:?}");
+        engine
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use sequoia_openpgp::packet::Tag;
 use sequoia_openpgp::{Error, Packet, Result};
 
 /// Counts the packets of one message.
-pub(super) struct Bounds {
+pub struct Bounds {
     session_keys: usize,
     containers: usize,
     compressions: usize,
@@ -14,10 +14,10 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// The longest plaintext, in bytes: what a server takes (`spec/wire.md` 2.9).
-    pub(super) const PLAINTEXT: usize = 1500;
+    pub const PLAINTEXT: usize = 1500;
 
     /// More do not fit the 1500 characters of a datagram.
-    const SESSION_KEYS: usize = 128;
+    pub(super) const SESSION_KEYS: usize = 128;
 
     /// One-pass headers and signatures together: four signers.
     const SIGNATURES: usize = 8;

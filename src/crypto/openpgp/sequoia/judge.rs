@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use sequoia_openpgp as pgp;
 
-use pgp::Cert;
 use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, ValidErasedKeyAmalgamation};
 use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use pgp::packet::key::PublicParts;
 use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
 use pgp::types::RevocationStatus;
+use pgp::{Cert, KeyHandle};
 
 use super::{Keys, lenient_policy};
 use crate::crypto::openpgp::{Fingerprint, KeyPath, Signature};
@@ -61,6 +61,20 @@ impl Judge<'_> {
         bad
     }
 
+    /// The same for a signature that somebody else has verified: one verdict for each certificate that holds `key`.
+    pub fn holders(&self, key: &KeyHandle, made: Option<SystemTime>) -> Vec<Signature> {
+        let now = self.now.to_system_time();
+        let fault = |key: &SignedKey<'_>| match made {
+            None => Some(SignatureFault::Bad),
+            Some(made) if made < key.key().creation_time() || is_ahead(made, now) => Some(SignatureFault::NotYetValid),
+            Some(made) => self.key_fault(key, now.max(made)),
+        };
+        let named = self.keys.named(std::slice::from_ref(key)).take(NAMESAKES);
+        let judged =
+            named.map(|key| Signature { by: KeyPath::of(&key), user_id: self.user_id(key.cert()), fault: fault(&key) });
+        judged.collect()
+    }
+
     /// In the order of what it would mean to overlook it. Expiry is last, because a stanza may choose to ignore it.
     fn fault(&self, signature: &pgp::packet::Signature, key: &SignedKey<'_>) -> Option<SignatureFault> {
         if !signature.hash_algo().is_supported() || !key.key().pk_algo().is_supported() {
@@ -80,7 +94,7 @@ impl Judge<'_> {
             return Some(SignatureFault::Weak);
         }
         let now = self.now.to_system_time();
-        if made.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW) {
+        if is_ahead(made, now) {
             return Some(SignatureFault::NotYetValid);
         }
         // A key made just now by a client whose clock is ahead exists as of its first signature.
@@ -140,13 +154,18 @@ impl Judge<'_> {
     }
 }
 
+/// Further than a client's clock may be wrong.
+fn is_ahead(made: SystemTime, now: SystemTime) -> bool {
+    made.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW)
+}
+
 /// A signature that cannot even be parsed.
 pub(super) fn unreadable() -> Signature {
     Signature { by: None, user_id: None, fault: Some(SignatureFault::Bad) }
 }
 
 /// A user id is anybody's text: nothing in it may move a terminal's cursor or begin a new line in a log.
-pub(super) fn printable(text: &[u8]) -> String {
+pub fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::time::SystemTime;
 
 use sequoia_openpgp as pgp;
 
@@ -17,7 +18,7 @@ use super::judge::{Judge, printable};
 use super::names::{Found, Wanted};
 use super::policy;
 use super::unlock::{Lock, may_decrypt, unlock};
-use crate::crypto::openpgp::{Fingerprint, KeyPath};
+use crate::crypto::openpgp::{Fingerprint, KeyPath, Signature};
 use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
@@ -123,13 +124,20 @@ impl Keys {
         Wanted::of(name).among(&self.certs)
     }
 
+    /// Whose signature it is when `key` has made one that somebody else has verified, and what is wrong with that key
+    /// now: one for each certificate that holds it.
+    pub fn holders(&self, key: &Fingerprint, made: Option<SystemTime>, now: Timestamp) -> Vec<Signature> {
+        let policy = policy(now);
+        let judge = Judge { keys: self, policy: &policy, recipient: key, now };
+        handle_of(key).map_or_else(Vec::new, |handle| judge.holders(&handle, made))
+    }
+
     /// What would be wrong now with every signature by this key, or, if it is a primary key, by any key of its
     /// certificate. For telling at load that a listed signer cannot be used.
     pub fn standing(&self, key: &Fingerprint, now: Timestamp) -> Option<SignatureFault> {
         let policy = policy(now);
         let judge = Judge { keys: self, policy: &policy, recipient: key, now };
-        let version = if key.as_bytes().len() == 20 { 4 } else { 6 };
-        let handle = KeyHandle::Fingerprint(pgp::Fingerprint::from_bytes(version, key.as_bytes()).ok()?);
+        let handle = handle_of(key)?;
         let mut faults = Vec::new();
         for named in self.named(&[handle]) {
             let meant = named.cert().keys().filter(|other| named.primary() || other.key() == named.key());
@@ -227,6 +235,11 @@ impl KeyPath {
 /// `None` for versions of keys that cannot be named by a full fingerprint.
 pub(super) fn fingerprint(fingerprint: &pgp::Fingerprint) -> Option<Fingerprint> {
     Fingerprint::from_bytes(fingerprint.as_bytes())
+}
+
+pub(super) fn handle_of(key: &Fingerprint) -> Option<KeyHandle> {
+    let version = if key.as_bytes().len() == 20 { 4 } else { 6 };
+    pgp::Fingerprint::from_bytes(version, key.as_bytes()).ok().map(KeyHandle::Fingerprint)
 }
 
 pub(super) fn user_id(cert: &Cert) -> String {

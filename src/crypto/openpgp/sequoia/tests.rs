@@ -168,8 +168,9 @@ fn hidden_recipients_are_tried_with_all_keys() {
     for server in [&first, &second] {
         let message = Plan { to: vec![server], hidden: true, ..Plan::default() }.make(b"x");
         let opened = keys.open(&message, NOW).unwrap();
-        assert_eq!(opened.recipient.primary.as_bytes(), server.fingerprint().as_bytes());
-        assert_ne!(opened.recipient.primary, opened.recipient.key);
+        let recipient = opened.recipient.unwrap();
+        assert_eq!(recipient.primary.as_bytes(), server.fingerprint().as_bytes());
+        assert_ne!(recipient.primary, recipient.key);
     }
 }
 

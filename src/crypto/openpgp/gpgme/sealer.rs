@@ -1,82 +1,15 @@
-//! Sealing with GnuPG, for keys that live in a GnuPG home: personal keys, smartcards, whatever gpg-agent guards.
-//!
-//! GPGME runs gpg for each operation. Here it only makes messages; the rules for reading with it are another matter.
+//! Sealing with GnuPG: personal keys, smartcards, whatever gpg-agent guards.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::io::Read;
 
-use ::gpgme::{Context, Data, EncryptFlags, Error, Key, PassphraseRequest, PinentryMode, Protocol};
+use gpgme::{Context, Data, EncryptFlags, Error, Key, PinentryMode};
 use sequoia_openpgp::armor;
-use zeroize::Zeroizing;
 
-use super::seal::{padding_name, seal_padded};
-use super::{Role, SealError, Sealer, SignerPassphrase};
-use crate::secret::Passphrase;
-
-/// Which GnuPG.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct GnuPg {
-    /// `None`: what gpg takes by itself, `$GNUPGHOME` or `~/.gnupg`.
-    pub home: Option<PathBuf>,
-    /// `None`: the gpg that libgpgme finds.
-    pub program: Option<PathBuf>,
-}
-
-impl GnuPg {
-    /// A context for this home, in binary and without network.
-    pub fn context(&self) -> Result<Context, Error> {
-        let mut context = Context::from_protocol(Protocol::OpenPgp)?;
-        if let Some(program) = &self.program {
-            context.set_engine_path(octets(program))?;
-        }
-        if let Some(home) = &self.home {
-            // gpg may change its directory: only an absolute path means the same to it.
-            context.set_engine_home_dir(octets(&std::path::absolute(home).unwrap_or_else(|_| home.clone())))?;
-        }
-        // libgpgme takes any path, calls what is not there version 1.0.0, and finds no keys with it.
-        if !context.engine_info().check_version("2.1.0") {
-            return Err(Error::INV_ENGINE);
-        }
-        context.set_offline(true);
-        context.set_armor(false);
-        Ok(context)
-    }
-
-    fn place(&self) -> String {
-        match &self.home {
-            Some(home) => home.display().to_string(),
-            None => "your GnuPG keyring".to_owned(),
-        }
-    }
-}
-
-fn octets(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().to_vec()
-}
-
-/// Hands a passphrase to gpg in loopback mode; an empty one if there is none, so that gpg fails instead of asking.
-pub fn passphrase_provider(passphrase: Option<&Passphrase>) -> impl ::gpgme::PassphraseProvider + use<> {
-    let secret = Zeroizing::new(passphrase.map_or_else(String::new, |passphrase| passphrase.expose().to_owned()));
-    move |_: PassphraseRequest<'_>, out: &mut dyn Write| out.write_all(secret.as_bytes()).map_err(Error::from)
-}
-
-/// Whether gpg failed for want of the right passphrase. The code alone counts: an agent's error carries its name too.
-pub fn is_about_passphrase(error: Error) -> bool {
-    const PASSPHRASE: [Error; 7] = [
-        Error::BAD_PASSPHRASE,
-        Error::NO_PASSPHRASE,
-        Error::NO_DATA,
-        Error::CANCELED,
-        Error::FULLY_CANCELED,
-        Error::NO_PIN_ENTRY,
-        // A pinentry for terminals, and no terminal.
-        Error::ENOTTY,
-    ];
-    PASSPHRASE.iter().any(|known| known.code() == error.code())
-}
+use super::{GnuPg, is_about_passphrase, passphrase_provider};
+use crate::crypto::openpgp::seal::{padding_name, seal_padded};
+use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
 
 /// Makes messages with the keys of a GnuPG home.
 pub struct GpgmeSealer {
