@@ -2,7 +2,7 @@
 
 use super::server_table;
 use super::value::Kind;
-use super::variable::State::{self, Built, NoEffect, NotSupportedYet};
+use super::variable::State::{self, Built, NotSupportedYet};
 use super::variable::{Table, Variable};
 
 pub static TABLE: Table = Table {
@@ -36,7 +36,6 @@ const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, 
 const SECONDS: Kind = Kind::Number { min: 0, max: 8_388_608 };
 const LATER: State = NotSupportedYet { fine: &[] };
 const NO: State = NotSupportedYet { fine: &["N"] };
-const COMMAND: State = NoEffect { why: "command messages are not supported yet", silent: &[] };
 
 static VARIABLES: &[Variable] = &[
     v("SOURCE", Kind::Addresses, "", Built, "where packets may come from; starts the stanza"),
@@ -88,11 +87,11 @@ static VARIABLES: &[Variable] = &[
     v("GPG_EXE", Kind::Path, "", Built, "gpg program that hands over the keys at start"),
     // Command messages and cycles
     v("ENABLE_CMD_EXEC", Kind::YesNo, "N", NO, "run commands that packets carry"),
-    v("CMD_EXEC_USER", Kind::Text, "", COMMAND, "run them as this user"),
-    v("CMD_EXEC_GROUP", Kind::Text, "", COMMAND, "run them as this group"),
+    v("CMD_EXEC_USER", Kind::Text, "", LATER, "run them as this user"),
+    v("CMD_EXEC_GROUP", Kind::Text, "", LATER, "run them as this group"),
     v("ENABLE_CMD_SUDO_EXEC", Kind::YesNo, "N", NO, "run them through sudo"),
-    v("CMD_SUDO_EXEC_USER", Kind::Text, "", COMMAND, "let sudo run them as this user"),
-    v("CMD_SUDO_EXEC_GROUP", Kind::Text, "", COMMAND, "let sudo run them as this group"),
+    v("CMD_SUDO_EXEC_USER", Kind::Text, "", LATER, "let sudo run them as this user"),
+    v("CMD_SUDO_EXEC_GROUP", Kind::Text, "", LATER, "let sudo run them as this group"),
     v("CMD_CYCLE_OPEN", Kind::Text, "", LATER, "a command instead of a firewall rule"),
     v("CMD_CYCLE_CLOSE", Kind::Text, "", LATER, "the command that undoes it"),
     v("CMD_CYCLE_TIMER", Kind::Number { min: 1, max: 8_388_608 }, "", LATER, "seconds between the two"),

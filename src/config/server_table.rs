@@ -28,7 +28,6 @@ const ANY_NUMBER: Kind = number(0, LARGE);
 
 const WAITS: &str = "this daemon waits for packets and signals instead of polling";
 const SETS: &str = "grants are elements of nftables sets, which have no order and need no such module";
-const NFQ: &str = "it is used only with ENABLE_NFQ_CAPTURE, which is not supported yet";
 const EXTERNAL: &str = "it has none in the original either: external commands were never built";
 const OPTION_ONLY: &str = "it belongs on the command line; remove it";
 
@@ -85,24 +84,18 @@ static VARIABLES: &[Variable] = &[
         "wait of the UDP server in microseconds",
     ),
     v("ENABLE_TCP_SERVER", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "accept TCP connections"),
-    v(
-        "TCPSERV_PORT",
-        PORT,
-        "62201",
-        NoEffect { why: "it is used only with ENABLE_TCP_SERVER, which is not supported yet", silent: &["62201"] },
-        "port of the TCP server",
-    ),
+    v("TCPSERV_PORT", PORT, "62201", NotSupportedYet { fine: &["62201"] }, "port of the TCP server"),
     v("ENABLE_NFQ_CAPTURE", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "capture through NFQUEUE"),
-    v("NFQ_INTERFACE", Kind::Text, "", NoEffect { why: NFQ, silent: &[] }, "interface for NFQUEUE"),
-    v("NFQ_PORT", PORT, "62201", NoEffect { why: NFQ, silent: &["62201"] }, "UDP port for NFQUEUE"),
-    v("NFQ_TABLE", Kind::Text, "mangle", NoEffect { why: NFQ, silent: &["mangle"] }, "table for NFQUEUE"),
-    v("NFQ_CHAIN", Kind::Text, "FWKNOP_NFQ", NoEffect { why: NFQ, silent: &["FWKNOP_NFQ"] }, "chain for NFQUEUE"),
-    v("NFQ_QUEUE_NUMBER", number(0, 65535), "1", NoEffect { why: NFQ, silent: &["1"] }, "queue number for NFQUEUE"),
+    v("NFQ_INTERFACE", Kind::Text, "", NotSupportedYet { fine: &[] }, "interface for NFQUEUE"),
+    v("NFQ_PORT", PORT, "62201", NotSupportedYet { fine: &["62201"] }, "UDP port for NFQUEUE"),
+    v("NFQ_TABLE", Kind::Text, "mangle", NotSupportedYet { fine: &["mangle"] }, "table for NFQUEUE"),
+    v("NFQ_CHAIN", Kind::Text, "FWKNOP_NFQ", NotSupportedYet { fine: &["FWKNOP_NFQ"] }, "chain for NFQUEUE"),
+    v("NFQ_QUEUE_NUMBER", number(0, 65535), "1", NotSupportedYet { fine: &["1"] }, "queue number for NFQUEUE"),
     v(
         "NFQ_LOOP_SLEEP",
         ANY_NUMBER,
         "500000",
-        NoEffect { why: NFQ, silent: &["500000"] },
+        NotSupportedYet { fine: &["500000"] },
         "pause of NFQUEUE rounds in microseconds",
     ),
     // What is accepted
@@ -124,7 +117,7 @@ static VARIABLES: &[Variable] = &[
     v("ENABLE_SPA_OVER_HTTP", Kind::YesNo, "N", Built, "accept packets inside HTTP requests"),
     v("ALLOW_ANY_USER_AGENT", Kind::YesNo, "N", Built, "HTTP: take any User-Agent, not only Fwknop"),
     v("ENABLE_X_FORWARDED_FOR", Kind::YesNo, "N", Built, "HTTP: the address to let in stands in that header"),
-    v("ENABLE_NAT_DNS", Kind::YesNo, "Y", NoEffect { why: NAT_NAMES, silent: YES }, "resolve names in NAT requests"),
+    v("ENABLE_NAT_DNS", Kind::YesNo, "Y", NotSupportedYet { fine: YES }, "resolve names in NAT requests"),
     v(
         "RULES_CHECK_THRESHOLD",
         number(0, 131_071),
@@ -186,16 +179,10 @@ static VARIABLES: &[Variable] = &[
         "GPG_ENGINE",
         Kind::Choice(&["sequoia", "gpgme"]),
         "sequoia",
-        NotSupportedYet { fine: &["sequoia"] },
-        "what decrypts and verifies OpenPGP (ours)",
+        Built,
+        "what decrypts and verifies OpenPGP: this process, or gpg itself (ours)",
     ),
-    v(
-        "SUDO_EXE",
-        Kind::Path,
-        "/usr/bin/sudo",
-        NoEffect { why: "commands are not supported yet", silent: &["/usr/bin/sudo"] },
-        "sudo program",
-    ),
+    v("SUDO_EXE", Kind::Path, "/usr/bin/sudo", NotSupportedYet { fine: &["/usr/bin/sudo"] }, "sudo program"),
     // Firewall
     v(
         "FIREWALL",
@@ -233,7 +220,7 @@ static VARIABLES: &[Variable] = &[
         "let packets ask for other ports of this host",
     ),
     v("ENABLE_IPT_SNAT", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "rewrite the source of what is forwarded"),
-    v("SNAT_TRANSLATE_IP", Kind::Text, "", NoEffect { why: SNAT, silent: &["__CHANGEME__"] }, "address for SNAT"),
+    v("SNAT_TRANSLATE_IP", Kind::Text, "", NotSupportedYet { fine: &["__CHANGEME__"] }, "address for SNAT"),
     v("ENABLE_IPT_OUTPUT", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "open the way back for replies"),
     v(
         "ENABLE_IPT_COMMENT_CHECK",
@@ -310,6 +297,4 @@ const FACILITIES: &[&str] = &[
 ];
 
 const REPLAY: &str = "packets are always remembered: without that, anybody could send them again";
-const NAT_NAMES: &str = "NAT requests are not supported yet";
 const EXPIRE: &str = "the kernel closes what was opened, on time and without being asked";
-const SNAT: &str = "it is used only with ENABLE_IPT_SNAT, which is not supported yet";
