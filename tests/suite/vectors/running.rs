@@ -72,6 +72,28 @@ fn the_daemon_decides_alike_on_what_a_savefile_holds() {
     check(&cases, &said, REPLAYS, Case::fits);
 }
 
+/// NAT and commands are switched off, here and there: then the original refuses these vectors for the same reason as we.
+#[test]
+fn what_is_switched_off_is_refused_by_the_original_too() {
+    let mut cases = cases();
+    cases.retain(|_, case| case.not_built.is_some() && !case.stanza.contains("GPG_"));
+    assert_eq!(cases.len(), SWITCHED_OFF);
+    let world = World::new();
+    let settings = Settings::new(&world, CONF, &access(&cases, |_| String::new())).interface(None);
+    let daemon = Daemon::launch(&world, Maker::Original, &settings, &["--udp-server"]);
+    daemon.logs.expect(&["Kicking off UDP server"]);
+    for (source, case) in &cases {
+        world.server.send(IpAddr::V4(*source), (Ipv4Addr::LOCALHOST.into(), 62201), &case.payload);
+        match case.not_built {
+            Some("nat-disabled") => {
+                daemon.logs.expect(&[&format!("SPA packet from {source} requested NAT access, but")])
+            }
+            _ => daemon.logs.expect(&[&format!("[{source}]"), "SPA Command messages are not allowed"]),
+        };
+    }
+    daemon.stop();
+}
+
 /// All OpenPGP vectors once more, read by gpg: it has ElGamal as well, and does not know a wrong passphrase at start.
 #[test]
 fn the_daemon_decides_alike_when_gpg_reads() {
@@ -141,6 +163,7 @@ fn check(cases: &BTreeMap<Ipv4Addr, Case>, journal: &str, expected: usize, fits:
 
 /// So many vectors hold a message that an earlier one holds as well.
 const REPLAYS: usize = 16;
+const SWITCHED_OFF: usize = 38;
 const GPG_REPLAYS: usize = 11;
 
 /// `Some(None)`: opened. `Some(Some(reason))`: refused.
