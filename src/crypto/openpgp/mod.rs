@@ -3,6 +3,7 @@
 //! An [`Engine`] decrypts a message and says, for each signature in it, what is true. What that is worth is decided by
 //! [`SignerRule`] and [`RecipientRule`] alone.
 
+pub mod agent;
 mod fingerprint;
 pub mod framing;
 pub mod gpgme;

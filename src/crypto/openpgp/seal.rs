@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::agent::AgentError;
 use super::framing::{FramingError, plausible, reframe};
 use crate::secret::Passphrase;
 
@@ -10,6 +11,10 @@ pub trait Sealer {
     /// One binary message that can be sent as it is: its base64 text begins with `hQ` and has at least
     /// [`MIN_TEXT`] characters.
     fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError>;
+
+    /// Octets of the longest message that a plaintext of this length can become, known before any secret is used.
+    /// `None`: only sealing tells.
+    fn longest(&self, plaintext_length: usize) -> Result<Option<usize>, SealError>;
 }
 
 /// Where a signing key's passphrase comes from.
@@ -20,6 +25,19 @@ pub enum SignerPassphrase {
     /// The key has none (`--gpg-no-signing-pw`).
     Empty,
     Given(Passphrase),
+}
+
+impl SignerPassphrase {
+    /// What to do when it was wrong or missing.
+    pub(super) fn advice(&self) -> &'static str {
+        match self {
+            SignerPassphrase::Agent => {
+                "gpg-agent could not ask for it: install a pinentry, run from a terminal with GPG_TTY set, or give the passphrase with GPG_SIGNING_PW"
+            }
+            SignerPassphrase::Empty => "the key has a passphrase: leave out --gpg-no-signing-pw, or use --gpg-agent",
+            SignerPassphrase::Given(_) => "give the right one, or let gpg-agent ask for it with --gpg-agent",
+        }
+    }
 }
 
 /// Base64 characters below which the original takes a text for Rijndael (`spec/wire.md` 7.3). It counts 400 without the
@@ -41,9 +59,14 @@ pub(super) fn seal_padded(seal: impl Fn(usize) -> Result<Vec<u8>, SealError>) ->
     if message.len() >= MIN_OCTETS {
         return Ok(message);
     }
+    framed(seal(padding(message.len()))?)
+}
+
+/// Characters of a file name that make a message of so many octets long enough: none if it is.
+pub(super) fn padding(octets: usize) -> usize {
     // An integer in the next message may happen to be an octet or two shorter.
     const SLACK: usize = 8;
-    framed(seal((MIN_OCTETS - message.len() + SLACK).min(MAX_NAME))?)
+    if octets >= MIN_OCTETS + SLACK { 0 } else { (MIN_OCTETS + SLACK - octets).min(MAX_NAME) }
 }
 
 /// The name itself: no receiver may take it for a path or an option.
@@ -51,7 +74,7 @@ pub(super) fn padding_name(length: usize) -> String {
     "x".repeat(length)
 }
 
-fn framed(message: Vec<u8>) -> Result<Vec<u8>, SealError> {
+pub(super) fn framed(message: Vec<u8>) -> Result<Vec<u8>, SealError> {
     let message = reframe(message)?;
     if plausible(&message) { Ok(message) } else { Err(SealError::NotReadable) }
 }
@@ -78,6 +101,8 @@ pub enum SealError {
         #[source]
         source: gpgme::Error,
     },
+    #[error(transparent)]
+    Agent(AgentError),
     #[error("the message could not be made: {0}")]
     Sequoia(String),
     #[error(

@@ -15,6 +15,7 @@ mod bounds;
 mod judge;
 mod keys;
 mod names;
+mod pack;
 mod sealer;
 mod unlock;
 
@@ -34,7 +35,7 @@ pub use bounds::Bounds;
 pub use judge::printable;
 pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
-pub use sealer::{KeyFile, SequoiaSealer, SigningKey};
+pub use sealer::{KeyFile, SequoiaSealer};
 
 use super::{Engine, KeyPath, Opened, Signature};
 use crate::reason::Reason;

@@ -71,18 +71,9 @@ impl GpgmeSealer {
 
     fn explain(&self, source: Error) -> SealError {
         match &self.signer {
-            Some((key, passphrase)) if is_about_passphrase(source) => SealError::Passphrase {
-                key: describe(key),
-                advice: match passphrase {
-                    SignerPassphrase::Agent => {
-                        "gpg-agent could not ask for it: install a pinentry, run from a terminal with GPG_TTY set, or give the passphrase with GPG_SIGNING_PW"
-                    }
-                    SignerPassphrase::Empty => {
-                        "the key has a passphrase: leave out --gpg-no-signing-pw, or use --gpg-agent"
-                    }
-                    SignerPassphrase::Given(_) => "give the right one, or let gpg-agent ask for it with --gpg-agent",
-                },
-            },
+            Some((key, passphrase)) if is_about_passphrase(source) => {
+                SealError::Passphrase { key: describe(key), advice: passphrase.advice() }
+            }
             _ => SealError::Gpg { what: "encrypt the message", source },
         }
     }
@@ -91,6 +82,10 @@ impl GpgmeSealer {
 impl Sealer for GpgmeSealer {
     fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         seal_padded(|name_length| self.encrypt(plaintext, name_length))
+    }
+
+    fn longest(&self, _: usize) -> Result<Option<usize>, SealError> {
+        Ok(None)
     }
 }
 

@@ -1,26 +1,26 @@
-//! Sealing in this process, with keys from files: no GnuPG needed.
+//! Sealing in this process: with keys from files, which needs no GnuPG, or with a signature by gpg-agent.
 
 use std::fmt;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
 use pgp::cert::ValidCert;
-use pgp::crypto::{self, KeyPair, mpi};
+use pgp::crypto::{self, KeyPair};
 use pgp::packet::Key;
 use pgp::packet::key::{PublicParts, UnspecifiedRole};
 use pgp::policy::StandardPolicy;
-use pgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient, Signer};
-use pgp::types::{Features, HashAlgorithm};
 
 use super::keys::{certs, user_id};
 use super::names::Wanted;
+use super::pack::{Packing, Shape, StandIn};
 use super::policy;
 use super::unlock::{Lock, unlock};
-use crate::crypto::openpgp::seal::{padding_name, seal_padded};
-use crate::crypto::openpgp::{Role, SealError, Sealer};
+use crate::crypto::openpgp::agent::AgentError;
+use crate::crypto::openpgp::gpgme::is_about_passphrase;
+use crate::crypto::openpgp::seal::{framed, padding};
+use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -37,107 +37,138 @@ pub struct KeyFile<'a> {
 
 /// Makes messages with one certificate and, optionally, one signing key.
 pub struct SequoiaSealer {
-    recipient: Cert,
+    /// Of the primary key.
+    fingerprint: pgp::Fingerprint,
     encryption: Key<PublicParts, UnspecifiedRole>,
-    signer: Option<Mutex<SigningKey>>,
+    signer: Option<Signing>,
     now: Timestamp,
 }
 
-/// A key that signs, wherever its secret is.
-pub type SigningKey = Box<dyn crypto::Signer + Send + Sync>;
+/// The key that signs, wherever its secret is.
+pub(super) struct Signing {
+    key: Mutex<SigningKey>,
+    public: Key<PublicParts, UnspecifiedRole>,
+    /// For messages to the user.
+    owner: String,
+    passphrase: SignerPassphrase,
+}
+
+pub(super) type SigningKey = Box<dyn crypto::Signer + Send + Sync>;
+
+impl Signing {
+    pub fn new(key: SigningKey, owner: &Cert, passphrase: SignerPassphrase) -> Self {
+        Self { public: key.public().clone(), key: Mutex::new(key), owner: describe(owner), passphrase }
+    }
+}
 
 impl SequoiaSealer {
-    /// `now` is also the date of the signatures.
+    /// With keys from files. `now` is also the date of the signatures.
     pub fn new(
         recipient: KeyFile<'_>,
         signer: Option<(KeyFile<'_>, Option<&Passphrase>)>,
         now: Timestamp,
     ) -> Result<Self, SealError> {
         let cert = pick(recipient, Role::Recipient)?;
-        let signer: Option<SigningKey> = match signer {
+        let signer = match signer {
             None => None,
             Some((file, passphrase)) => {
                 let cert = pick(file, Role::Signer)?;
                 let policy = policy(now);
-                Some(Box::new(signing_key(&usable(&cert, Role::Signer, &policy, now)?, passphrase)?))
+                let key = signing_key(&usable(&cert, Role::Signer, &policy, now)?, passphrase)?;
+                let passphrase = passphrase.cloned().map_or(SignerPassphrase::Empty, SignerPassphrase::Given);
+                Some(Signing::new(Box::new(key), &cert, passphrase))
             }
         };
-        Self::from_parts(cert, signer, now)
+        Self::with(&cert, signer, now)
     }
 
     /// With a certificate and a key that have been chosen already.
-    pub fn from_parts(recipient: Cert, signer: Option<SigningKey>, now: Timestamp) -> Result<Self, SealError> {
+    pub(super) fn with(recipient: &Cert, signer: Option<Signing>, now: Timestamp) -> Result<Self, SealError> {
         let policy = policy(now);
-        let encryption = encryption_key(&usable(&recipient, Role::Recipient, &policy, now)?)
-            .ok_or_else(|| unusable(&recipient, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))?;
-        Ok(Self { recipient: recipient.strip_secret_key_material(), encryption, signer: signer.map(Mutex::new), now })
+        let encryption = encryption_key(&usable(recipient, Role::Recipient, &policy, now)?)
+            .ok_or_else(|| unusable(recipient, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))?;
+        Ok(Self { fingerprint: recipient.fingerprint(), encryption, signer, now })
     }
 
-    fn encrypt(&self, plaintext: &[u8], name_length: usize) -> Result<Vec<u8>, SealError> {
-        let sealed = self.write(plaintext, name_length, true).and_then(|sealed| match sealed.len() {
-            ..=ROOM => Ok(sealed),
-            _ => self.write(plaintext, name_length, false),
-        });
-        sealed.map_err(|error| SealError::Sequoia(error.to_string()))
+    /// Octets of the longest message that a text of this length can become, framed as it is sent.
+    pub fn longest(&self, text_length: usize) -> Result<usize, SealError> {
+        let shape = self.shape(text_length)?;
+        self.measure(text_length, shape)
     }
 
-    fn write(&self, plaintext: &[u8], name_length: usize, intended: bool) -> pgp::Result<Vec<u8>> {
-        let mut sealed = Vec::new();
-        let mut key = self.signer.as_ref().map(|key| key.lock().unwrap_or_else(PoisonError::into_inner));
-        // Version 1 and its modification detection code: what every GnuPG reads.
-        let features = Features::empty().set_seipdv1();
-        let recipient = Recipient::new(features, self.encryption.key_handle(), &self.encryption);
-        let mut message = Encryptor::for_recipients(Message::new(&mut sealed), [recipient]).build()?;
-        if let Some(key) = &mut key {
-            let mut signer = Signer::new(message, Lent(key))?.creation_time(self.now.to_system_time());
-            if intended {
-                // Whom the message is for, so that no other server can be knocked at with it.
-                signer = signer.add_intended_recipient(&self.recipient);
-            }
-            message = signer.build()?;
+    /// The recipient is named unless that alone makes the message too long for what it might pass through; and what is
+    /// too short to be taken for OpenPGP gets a file name.
+    fn shape(&self, text_length: usize) -> Result<Shape, SealError> {
+        let named = Shape { names_recipient: self.signer.is_some(), name_length: 0 };
+        let length = self.measure(text_length, named)?;
+        if named.names_recipient && STEPS.iter().any(|step| length > *step && length - Shape::RECIPIENT <= *step) {
+            return Ok(Shape { names_recipient: false, ..named });
         }
-        let mut literal = LiteralWriter::new(message).filename(padding_name(name_length))?.build()?;
-        literal.write_all(plaintext)?;
-        literal.finalize()?;
-        Ok(sealed)
-    }
-}
-
-/// A signing key for the time of one message.
-struct Lent<'a>(&'a mut SigningKey);
-
-impl crypto::Signer for Lent<'_> {
-    fn public(&self) -> &Key<PublicParts, UnspecifiedRole> {
-        self.0.public()
+        Ok(Shape { name_length: padding(length), ..named })
     }
 
-    fn acceptable_hashes(&self) -> &[HashAlgorithm] {
-        self.0.acceptable_hashes()
+    fn measure(&self, text_length: usize, shape: Shape) -> Result<usize, SealError> {
+        let text = vec![b'0'; text_length];
+        let packed = match &self.signer {
+            None => self.packing(shape).pack(&text, None),
+            Some(signer) => self.packing(shape).pack(&text, Some(&mut StandIn(&signer.public))),
+        };
+        // Smaller by an octet or two than it may become: numbers vary, and framing adds one.
+        Ok(framed(packed.map_err(|error| SealError::Sequoia(error.to_string()))?)?.len() + VARIATION)
     }
 
-    fn sign(&mut self, hash: HashAlgorithm, digest: &[u8]) -> pgp::Result<mpi::Signature> {
-        self.0.sign(hash, digest)
+    fn packing(&self, shape: Shape) -> Packing<'_> {
+        let (recipient, encryption) = (&self.fingerprint, &self.encryption);
+        Packing { recipient, encryption, made: self.now.to_system_time(), shape }
     }
 }
 
 impl Sealer for SequoiaSealer {
     fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        seal_padded(|name_length| self.encrypt(plaintext, name_length))
+        let packing = self.packing(self.shape(plaintext.len())?);
+        let packed = match &self.signer {
+            None => packing.pack(plaintext, None).map_err(|error| SealError::Sequoia(error.to_string())),
+            Some(signer) => {
+                let mut key = signer.key.lock().unwrap_or_else(PoisonError::into_inner);
+                packing.pack(plaintext, Some(&mut **key)).map_err(|error| signer.explain(error))
+            }
+        };
+        framed(packed?)
+    }
+
+    fn longest(&self, text_length: usize) -> Result<Option<usize>, SealError> {
+        SequoiaSealer::longest(self, text_length).map(Some)
+    }
+}
+
+impl Signing {
+    /// Keys in this process do not fail; an agent may not have got the passphrase.
+    fn explain(&self, error: pgp::anyhow::Error) -> SealError {
+        match error.downcast::<AgentError>() {
+            Ok(AgentError::Refused { code, .. }) if is_about_passphrase(code) => {
+                SealError::Passphrase { key: self.owner.clone(), advice: self.passphrase.advice() }
+            }
+            Ok(error) => SealError::Agent(error),
+            Err(error) => SealError::Sequoia(error.to_string()),
+        }
     }
 }
 
 impl fmt::Debug for SequoiaSealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SequoiaSealer(to {}, signed: {})", self.recipient.fingerprint(), self.signer.is_some())
+        write!(f, "SequoiaSealer(to {}, signed: {})", self.fingerprint, self.signer.is_some())
     }
 }
 
-/// Octets of a message that fit one Ethernet datagram with the longest HMAC: (1472 - 86 + 2) characters of base64. Where
-/// two long RSA keys meet, naming the intended recipient would not leave it sendable.
-const ROOM: usize = 1041;
+/// What a message may have to pass through, in octets, with the longest HMAC behind its text: a path that carries no more
+/// than IPv6 guarantees (1232 characters), and one Ethernet datagram (1472).
+const STEPS: [usize; 2] = [(1232 - 86 + 2) * 3 / 4, (1472 - 86 + 2) * 3 / 4];
 
-const ASK_ADMIN: &str = "ask the server's administrator for its current key";
-const NEW_KEY: &str = "make a new key, or prolong it, and give the server the new public key";
+/// By so many octets two messages of the same kind may differ.
+const VARIATION: usize = 3;
+
+pub(super) const ASK_ADMIN: &str = "ask the server's administrator for its current key";
+pub(super) const NEW_KEY: &str = "make a new key, or prolong it, and give the server the new public key";
 
 fn advice(role: Role) -> &'static str {
     match role {
@@ -172,7 +203,7 @@ fn pick(file: KeyFile<'_>, role: Role) -> Result<Cert, SealError> {
     }
 }
 
-fn usable<'a>(
+pub(super) fn usable<'a>(
     cert: &'a Cert,
     role: Role,
     policy: &'a StandardPolicy<'a>,
@@ -209,10 +240,10 @@ fn signing_key(cert: &ValidCert<'_>, passphrase: Option<&Passphrase>) -> Result<
     })
 }
 
-fn unusable(cert: &Cert, role: Role, problem: &'static str, advice: &'static str) -> SealError {
+pub(super) fn unusable(cert: &Cert, role: Role, problem: &'static str, advice: &'static str) -> SealError {
     SealError::Unusable { role, key: describe(cert), problem, advice }
 }
 
-fn describe(cert: &Cert) -> String {
+pub(super) fn describe(cert: &Cert) -> String {
     format!("{:X} ({})", cert.fingerprint(), user_id(cert))
 }
