@@ -4,20 +4,30 @@
 //! shape → source → replay of the same text → known to be refused → per stanza: expiry, authentication, decryption, decoding → age →
 //! remember → policy. The first stanza that permits wins; when none does, the refusal is that of the stanza that got
 //! furthest.
+//!
+//! Public-key work is the one thing here that takes long. [`Gate::examine`] stops before it and hands out what is
+//! [`Pending`]; whoever holds that does the work wherever it likes, and [`Gate::conclude`] takes the packet further.
+//! [`Gate::handle`] does all of it in one go.
 
+mod passage;
+mod pending;
 mod spent;
 
 use std::time::Duration;
 
-use crate::access::{AccessTable, Stanza};
+use crate::access::AccessTable;
+use crate::crypto::Signer;
 use crate::crypto::unseal::{Keyrings, Unsealing};
-use crate::crypto::{Authenticated, Signer};
-use crate::grant::{Grant, GrantId, GrantTable, Knock, StanzaId};
+use crate::grant::{Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
-use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
-use crate::spa::{Datagram, Envelope, HttpRules, Message};
+use crate::replay::{ReplayStore, Seen, StoreError};
+use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::Timestamp;
+use passage::{Passage, Stop, refuse_seen};
+use pending::Progress;
 use spent::Spent;
+
+pub use pending::{Pending, Worked};
 
 /// Everything that decides on packets.
 pub struct Gate {
@@ -29,6 +39,8 @@ pub struct Gate {
     tidied: Option<Timestamp>,
     spent: Spent,
     trouble: Option<StoreError>,
+    /// How often the keyrings and stanzas were exchanged.
+    reloads: u64,
 }
 
 /// What holds for all stanzas.
@@ -44,6 +56,12 @@ pub struct GateRules {
 pub enum Verdict {
     Open(Box<Opening>),
     Refuse(Refusal),
+}
+
+/// How far a datagram has come.
+pub enum Examined {
+    Final(Verdict),
+    Pending(Box<Pending>),
 }
 
 /// A grant to be opened, and those it makes superfluous.
@@ -83,6 +101,7 @@ impl Gate {
             tidied: None,
             spent: Spent::default(),
             trouble: None,
+            reloads: 0,
         }
     }
 
@@ -90,41 +109,76 @@ impl Gate {
     pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) {
         (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
         self.spent = Spent::default();
+        self.reloads += 1;
     }
 
+    /// The whole way of a datagram, public-key work included.
     pub fn handle(&mut self, datagram: &Datagram, now: Timestamp) -> Verdict {
-        match self.admit(datagram, now) {
-            Ok(opening) => Verdict::Open(Box::new(opening)),
-            Err(refusal) => Verdict::Refuse(refusal),
+        let mut examined = self.examine(datagram, now);
+        loop {
+            match examined {
+                Examined::Final(verdict) => return verdict,
+                Examined::Pending(pending) => examined = self.conclude(pending.work(now), now),
+            }
         }
     }
 
-    fn admit(&mut self, datagram: &Datagram, now: Timestamp) -> Result<Opening, Refusal> {
+    /// As far as a datagram comes without public-key work.
+    pub fn examine(&mut self, datagram: &Datagram, now: Timestamp) -> Examined {
+        self.judge(datagram, Progress::default(), now)
+    }
+
+    /// Goes on where a datagram stopped. All that can have changed in the meantime is looked at again: what was seen, what
+    /// is known to be refused, and after a reload everything, since the keys may be others.
+    pub fn conclude(&mut self, worked: Worked, now: Timestamp) -> Examined {
+        let Worked { datagram, progress, reloads } = worked;
+        let progress = if reloads == self.reloads { progress } else { progress.anew() };
+        self.judge(&datagram, progress, now)
+    }
+
+    fn judge(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Examined {
+        match self.admit(datagram, progress, now) {
+            Ok(opening) => Examined::Final(Verdict::Open(Box::new(opening))),
+            Err(Stop::Refused(refusal)) => Examined::Final(Verdict::Refuse(refusal)),
+            Err(Stop::Undecrypted(pending)) => Examined::Pending(pending),
+        }
+    }
+
+    fn admit(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Result<Opening, Stop> {
         let envelope = Envelope::recognise(&datagram.payload, self.rules.http)?;
         let stanzas = self.access.candidates(&datagram.origin)?;
-        let key = envelope.replay_key();
-        refuse_seen(&mut *self.replay, &key, &mut self.trouble)?;
-        let spent = Spent::key(&key, stanzas.iter().map(|stanza| stanza.id));
+        let text = envelope.replay_key();
+        // Remembered by this very packet, it is no replay of itself.
+        if progress.remembered.is_none() {
+            refuse_seen(&mut *self.replay, &text, &mut self.trouble)?;
+        }
+        let spent = Spent::key(&text, stanzas.iter().map(|stanza| stanza.id));
         self.spent.refuse_known(&spent)?;
 
         let id = self.grants.next_id().map_err(|_| Reason::TooManyGrants)?;
-        let mut passage = Passage {
+        let Progress { decrypted, remembered, refused, furthest } = progress;
+        let passage = Passage {
             datagram,
             envelope: &envelope,
-            unsealing: Unsealing::new(&envelope, &self.keyrings, now),
+            text,
+            unsealing: Unsealing::new(&envelope, &self.keyrings).knowing(decrypted),
             replay: &mut *self.replay,
             max_age: self.rules.max_age,
             now,
             trouble: &mut self.trouble,
             id,
-            remembered: None,
+            remembered,
+            refused,
+            furthest,
+            reloads: self.reloads,
         };
         let grant = match passage.first_that_permits(&stanzas) {
             Ok(grant) => grant,
-            Err(refusal) => {
+            Err(Stop::Refused(refusal)) => {
                 self.spent.note(spent, &refusal);
-                return Err(refusal);
+                return Err(refusal.into());
             }
+            Err(stop) => return Err(stop),
         };
         self.grants.insert(grant.clone());
         let supersedes = self.grants.superseded_by(&grant);
@@ -176,123 +230,6 @@ impl Gate {
 
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter()
-    }
-}
-
-/// One packet on its way from stanza to stanza.
-struct Passage<'a> {
-    datagram: &'a Datagram,
-    envelope: &'a Envelope,
-    unsealing: Unsealing<'a>,
-    replay: &'a mut dyn ReplayStore,
-    max_age: Option<Duration>,
-    now: Timestamp,
-    trouble: &'a mut Option<StoreError>,
-    id: GrantId,
-    /// The message this very packet was remembered as: a later stanza must not take it for a replay.
-    remembered: Option<ReplayKey>,
-}
-
-impl Passage<'_> {
-    fn first_that_permits(&mut self, stanzas: &[&Stanza]) -> Result<Grant, Refusal> {
-        let mut furthest: Option<Refusal> = None;
-        for stanza in stanzas {
-            match self.try_stanza(stanza) {
-                Ok(grant) => return Ok(grant),
-                // Without its memory the gate stays shut, whatever other stanzas would say.
-                Err(refusal) if refusal.reason == Reason::ReplayStore => return Err(refusal),
-                Err(refusal) => {
-                    let further = furthest.as_ref().is_none_or(|known| rank(&refusal) > rank(known));
-                    if further {
-                        furthest = Some(refusal);
-                    }
-                }
-            }
-        }
-        Err(furthest.unwrap_or_else(|| Reason::NoSourceMatch.into()))
-    }
-
-    fn try_stanza(&mut self, stanza: &Stanza) -> Result<Grant, Refusal> {
-        let at = |reason: Reason| Refusal { stanza: Some(stanza.id), ..reason.into() };
-        stanza.refuse_expired(self.now).map_err(at)?;
-        let plaintext = self.unsealing.unseal(stanza).map_err(at)?;
-        let signer = plaintext.by().clone();
-        let identity = ReplayKey::of_plaintext(plaintext.value().expose());
-        // Without an HMAC a wrong Rijndael key shows here at the latest: until then nobody has signed anything.
-        let message = plaintext.try_map(|text| Message::decode(text.expose())).map_err(at)?;
-        let by = |refusal: Refusal| Refusal { stanza: Some(stanza.id), signer: Some(signer.clone()), ..refusal };
-        self.refuse_stale(&message, identity).map_err(by)?;
-        let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
-        let decision = stanza.decide(message.value(), source).map_err(|r| by(r.into()))?;
-        let grant = Grant {
-            id: self.id,
-            allow: decision.allow,
-            ports: decision.ports,
-            lifetime: decision.lifetime,
-            until: self.now.plus(decision.lifetime.as_duration()),
-            knock: Some(Knock {
-                stanza: stanza.id,
-                user: message.value().user.to_string(),
-                signer: signer.clone(),
-                origin: self.datagram.origin,
-            }),
-        };
-        Ok(grant)
-    }
-
-    /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is
-    /// remembered, also when it is refused for lying ahead: it must not be taken later either.
-    fn refuse_stale(&mut self, message: &Authenticated<Message>, identity: ReplayKey) -> Result<(), Refusal> {
-        let time = message.value().time;
-        let age = time.age_at(self.now);
-        let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
-        let forgotten = time < self.replay.floor();
-        if forgotten || (out_of_window && age.seconds > 0) {
-            return Err(Reason::TooOld(age).into());
-        }
-        self.remember(identity, time)?;
-        if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(()) }
-    }
-
-    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp) -> Result<(), Refusal> {
-        if self.remembered == Some(identity) {
-            return Ok(());
-        }
-        refuse_seen(self.replay, &identity, self.trouble)?;
-        let entry = Entry {
-            keys: [self.envelope.replay_key(), identity],
-            seen: Seen { origin: self.datagram.origin, at: self.now },
-            stamped,
-            until: self.max_age.map(|window| stamped.plus(window)),
-            grant: self.id,
-        };
-        self.replay.remember(&entry).map_err(|error| failed(error, self.trouble))?;
-        self.remembered = Some(identity);
-        Ok(())
-    }
-}
-
-fn refuse_seen(replay: &mut dyn ReplayStore, key: &ReplayKey, trouble: &mut Option<StoreError>) -> Result<(), Refusal> {
-    match replay.seen(key) {
-        Ok(None) => Ok(()),
-        Ok(Some(seen)) => Err(Refusal { first_seen: Some(Box::new(seen)), ..Reason::Replay.into() }),
-        Err(error) => Err(failed(error, trouble)),
-    }
-}
-
-fn failed(error: StoreError, trouble: &mut Option<StoreError>) -> Refusal {
-    *trouble = Some(error);
-    Reason::ReplayStore.into()
-}
-
-/// How far a refused packet came: authentic, of the right kind, or not even that.
-fn rank(refusal: &Refusal) -> u8 {
-    match refusal.reason {
-        _ if refusal.signer.is_some() => 4,
-        Reason::GpgNoSignature | Reason::GpgBadSignature(_) | Reason::SignerNotListed(_) | Reason::WrongRecipient => 3,
-        Reason::NoKey => 0,
-        Reason::StanzaExpired | Reason::HmacMismatch | Reason::HmacLength => 1,
-        _ => 2,
     }
 }
 

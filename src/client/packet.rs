@@ -111,8 +111,8 @@ impl Packet {
             SealKey::Rijndael(auth) => {
                 let keyrings = Keyrings::default();
                 let stanza = stanza_with(auth, self.hmac.clone());
-                let mut unsealing = Unsealing::new(&envelope, &keyrings, self.message.time);
-                let plaintext = unsealing.unseal(&stanza).map_err(failed)?;
+                let mut unsealing = Unsealing::new(&envelope, &keyrings);
+                let plaintext = unsealing.unseal(&stanza, self.message.time).map_err(failed)?;
                 Message::decode(plaintext.value().expose()).map(Some).map_err(failed)
             }
             SealKey::OpenPgp(_) => self.check_outside(&envelope).map(|()| None).map_err(failed),

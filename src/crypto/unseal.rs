@@ -5,6 +5,11 @@
 //! length alone (`spec/wire.md` 7.3), a long Rijndael packet and a short OpenPGP one are both read.
 //!
 //! An OpenPGP message is decrypted once per packet, whatever the number of stanzas; each stanza then judges the signer.
+//! That is the one thing here that takes long, so it can be done elsewhere: [`Unsealing::try_unseal`] says what it lacks,
+//! and goes on when it is called again with what came of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -20,16 +25,12 @@ use crate::time::Timestamp;
 
 /// The keyrings of the daemon: one engine each, named by [`KeyringId`].
 #[derive(Default)]
-pub struct Keyrings(Vec<Box<dyn Engine + Send>>);
+pub struct Keyrings(Vec<Arc<dyn Engine>>);
 
 impl Keyrings {
-    pub fn add(&mut self, engine: Box<dyn Engine + Send>) -> KeyringId {
-        self.0.push(engine);
+    pub fn add(&mut self, engine: Box<dyn Engine>) -> KeyringId {
+        self.0.push(engine.into());
         KeyringId(self.0.len() - 1)
-    }
-
-    fn engine(&self, id: KeyringId) -> Result<&(dyn Engine + Send), Reason> {
-        self.0.get(id.0).map(AsRef::as_ref).ok_or(Reason::NoKey)
     }
 }
 
@@ -37,23 +38,76 @@ impl Keyrings {
 pub struct Unsealing<'a> {
     envelope: &'a Envelope,
     keyrings: &'a Keyrings,
-    now: Timestamp,
     /// The messages that the text can be, for each length of its body: one per tag length.
     candidates: Vec<(usize, Readings)>,
     /// What has been decrypted already. Few: one per keyring and tag length.
-    opened: Vec<(KeyringId, Vec<u8>, Result<Opened, Reason>)>,
+    decrypted: Vec<Decrypted>,
 }
 
 /// The messages that a body can stand for.
 type Readings = Vec<(Prefix, Vec<u8>)>;
 
+/// Public-key work that must be done before a stanza can say more.
+pub struct Work {
+    keyring: KeyringId,
+    engine: Arc<dyn Engine>,
+    message: Vec<u8>,
+    /// The text carries a valid tag: whoever sent it knows a key of ours.
+    pub trusted: bool,
+}
+
+/// What came of it.
+pub struct Decrypted {
+    keyring: KeyringId,
+    message: Vec<u8>,
+    opened: Result<Opened, Reason>,
+}
+
+/// Why there is no plaintext.
+pub enum Sealed {
+    Refused(Reason),
+    /// Not yet.
+    Undecrypted(Work),
+}
+
+impl Work {
+    /// The only thing here that takes long.
+    pub fn run(self, now: Timestamp) -> Decrypted {
+        let Self { keyring, engine, message, .. } = self;
+        // A fault in somebody's library, which a stranger may know to provoke, must cost no more than the packet.
+        let opened = catch_unwind(AssertUnwindSafe(|| engine.open(&message, now)));
+        Decrypted { keyring, message, opened: opened.unwrap_or(Err(Reason::GpgDecrypt)) }
+    }
+}
+
 impl<'a> Unsealing<'a> {
-    pub fn new(envelope: &'a Envelope, keyrings: &'a Keyrings, now: Timestamp) -> Self {
-        Self { envelope, keyrings, now, candidates: Vec::new(), opened: Vec::new() }
+    pub fn new(envelope: &'a Envelope, keyrings: &'a Keyrings) -> Self {
+        Self { envelope, keyrings, candidates: Vec::new(), decrypted: Vec::new() }
     }
 
-    /// Authenticates and decrypts with the keys of `stanza`.
-    pub fn unseal(&mut self, stanza: &Stanza) -> Result<Authenticated<Secret<Vec<u8>>>, Reason> {
+    /// Takes up what was found out about this packet before, with the same keyrings.
+    pub fn knowing(self, decrypted: Vec<Decrypted>) -> Self {
+        Self { decrypted, ..self }
+    }
+
+    /// Authenticates and decrypts with the keys of `stanza`, however long it takes.
+    pub fn unseal(&mut self, stanza: &Stanza, now: Timestamp) -> Result<Authenticated<Secret<Vec<u8>>>, Reason> {
+        loop {
+            match self.try_unseal(stanza) {
+                Ok(plaintext) => return Ok(plaintext),
+                Err(Sealed::Refused(reason)) => return Err(reason),
+                Err(Sealed::Undecrypted(work)) => self.decrypted.push(work.run(now)),
+            }
+        }
+    }
+
+    /// What is known of this packet now.
+    pub fn into_decrypted(self) -> Vec<Decrypted> {
+        self.decrypted
+    }
+
+    /// Authenticates, and decrypts as far as that needs no public-key work that has not been done.
+    pub fn try_unseal(&mut self, stanza: &Stanza) -> Result<Authenticated<Secret<Vec<u8>>>, Sealed> {
         let envelope = self.envelope;
         let (body, tag) = match &stanza.hmac {
             None => (envelope.text(), None),
@@ -79,7 +133,7 @@ impl<'a> Unsealing<'a> {
             match candidates.iter().find(|(prefix, _)| genuine(prefix.as_str())) {
                 Some((_, message)) => {
                     let message = message.clone();
-                    return self.open_openpgp(access, message);
+                    return self.open_openpgp(access, message, tag.is_some());
                 }
                 None if tag.is_some() => refusal = Reason::HmacMismatch,
                 // Shorter text is hardly ever OpenPGP (`spec/wire.md` 5.3): more likely meant for another stanza.
@@ -89,8 +143,8 @@ impl<'a> Unsealing<'a> {
         }
         match refusal {
             // A tag is demanded, and what is there does not even have the shape of something it could be over.
-            Reason::NoKey if tag.is_some() => Err(Reason::HmacMismatch),
-            reason => Err(reason),
+            Reason::NoKey if tag.is_some() => Err(Reason::HmacMismatch.into()),
+            reason => Err(reason.into()),
         }
     }
 
@@ -104,27 +158,27 @@ impl<'a> Unsealing<'a> {
     }
 
     fn open_openpgp(
-        &mut self,
+        &self,
         access: &OpenPgpAccess,
         message: Vec<u8>,
-    ) -> Result<Authenticated<Secret<Vec<u8>>>, Reason> {
-        let opened = self.opened(access.keyring, message)?.as_ref().map_err(Clone::clone)?;
+        trusted: bool,
+    ) -> Result<Authenticated<Secret<Vec<u8>>>, Sealed> {
+        let keyring = access.keyring;
+        let known = self.decrypted.iter().find(|known| known.keyring == keyring && known.message == message);
+        let Some(known) = known else {
+            let engine = self.keyrings.0.get(keyring.0).ok_or(Reason::NoKey)?.clone();
+            return Err(Sealed::Undecrypted(Work { keyring, engine, message, trusted }));
+        };
+        let opened = known.opened.as_ref().map_err(Clone::clone)?;
         access.recipient.judge(opened.recipient.as_ref())?;
         let by = access.signer.judge(opened)?;
         Ok(Authenticated { value: opened.plaintext.clone(), by })
     }
+}
 
-    fn opened(&mut self, keyring: KeyringId, message: Vec<u8>) -> Result<&Result<Opened, Reason>, Reason> {
-        let known = self.opened.iter().position(|(id, bytes, _)| *id == keyring && *bytes == message);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let result = self.keyrings.engine(keyring)?.open(&message, self.now);
-                self.opened.push((keyring, message, result));
-                self.opened.len() - 1
-            }
-        };
-        Ok(&self.opened[at].2)
+impl From<Reason> for Sealed {
+    fn from(reason: Reason) -> Self {
+        Sealed::Refused(reason)
     }
 }
 

@@ -1,10 +1,11 @@
 use super::*;
+use crate::access::Stanza;
 use crate::crypto::hmac::{HmacAuth, HmacKey};
 use crate::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use crate::crypto::seal;
 use crate::net::{AddrSet, Origin};
-use crate::replay::MemoryStore;
-use crate::spa::{Digest, RandomValue, Request, Username};
+use crate::replay::{Entry, MemoryStore, ReplayKey};
+use crate::spa::{Digest, Message, RandomValue, Request, Username};
 use crate::time::Lifetime;
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_294_448);

@@ -115,6 +115,6 @@ fn read(packet: &str, key: &[u8], mode: Mode, hmac: Option<(Digest, &[u8])>) -> 
     };
     let envelope = Envelope::recognise(packet.as_bytes(), HttpRules::default())?;
     let keyrings = Keyrings::default();
-    let plaintext = Unsealing::new(&envelope, &keyrings, Timestamp::now()).unseal(&stanza)?;
+    let plaintext = Unsealing::new(&envelope, &keyrings).unseal(&stanza, Timestamp::now())?;
     Message::decode(plaintext.value().expose())
 }

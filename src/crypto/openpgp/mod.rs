@@ -19,8 +19,8 @@ use crate::reason::{Reason, SignatureFault};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
-/// Decrypts and verifies with the keys of one keyring.
-pub trait Engine {
+/// Decrypts and verifies with the keys of one keyring. Several threads may do so at once.
+pub trait Engine: Send + Sync {
     /// Opens one binary OpenPGP message. `now` decides on expiry. Refuses what is damaged, not for our keys or without
     /// integrity protection as [`Reason::GpgDecrypt`]; bad signatures are *reported*, not refused: see the policy.
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason>;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use fwknop::access::AccessTable;
-use fwknop::config::{self, KeyringPlace, Keyrings, OpenedKeyring, ServerSettings};
+use fwknop::access::{AccessTable, Stanza};
+use fwknop::config::{self, Complaints, KeyringPlace, Keyrings, OpenedKeyring, ServerSettings};
 use fwknop::crypto::openpgp::sequoia::{Found, Keys};
 use fwknop::crypto::openpgp::{Fingerprint, KeyringId};
 use fwknop::crypto::unseal::{self, Unsealing};
@@ -70,25 +70,19 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 
 /// Through the gate, and then once more step by step for the fields. `Err`: something other than the verdict is wrong.
 fn judge(case: &Case) -> Result<Verdict, String> {
-    let server = server();
-    let mut keyrings = FromFiles::default();
-    let text = format!("SOURCE ANY\n{}", case.stanza);
-    let stanzas = match config::parse_access(Path::new("/access.conf"), &text, &server, &mut keyrings, NOW) {
-        Ok((stanzas, _)) => stanzas,
+    let (stanzas, keys) = match load(case) {
+        Ok(loaded) => loaded,
         // A stanza that cannot work is refused when it is loaded; which ones those are is known.
         Err(_) if NOT_LOADED.contains(&case.id.as_str()) => return Ok(Verdict::Reject),
         Err(complaints) => return Err(format!("the stanza does not load: {complaints}")),
     };
-    let keys = keyrings.into_engines();
-    let datagram = Datagram { payload: case.payload.clone(), origin: Origin::udp("192.0.2.1".parse().unwrap()) };
-    let message = Envelope::recognise(&datagram.payload, server.gate.http).ok().and_then(|envelope| {
-        let plaintext = Unsealing::new(&envelope, &keys, NOW).unseal(&stanzas[0]).ok()?;
+    let datagram = datagram(&case.payload);
+    let message = Envelope::recognise(&datagram.payload, server().gate.http).ok().and_then(|envelope| {
+        let plaintext = Unsealing::new(&envelope, &keys).unseal(&stanzas[0], NOW).ok()?;
         Message::decode(plaintext.value().expose()).ok()
     });
 
-    let mut gate =
-        Gate::new(server.gate, AccessTable::new(stanzas), keys, Box::new(MemoryStore::default()), GrantId(0));
-    let refused = match gate.handle(&datagram, NOW) {
+    let refused = match gate(stanzas, keys).handle(&datagram, NOW) {
         GateVerdict::Open(_) => None,
         GateVerdict::Refuse(refusal) => Some(refusal.reason.class()),
     };
@@ -141,6 +135,22 @@ fn check_fields(message: &Message, fields: &Value) -> Result<(), String> {
     // Ports are numbers to us: leading zeros do not come back.
     let same = request == expected || request == expected.replace("/0", "/").replace("/0", "/").replace("/0", "/");
     if same { Ok(()) } else { Err(format!("{request:?}, expected {expected:?}")) }
+}
+
+/// The stanza of a vector, and the keyring it names.
+pub fn load(case: &Case) -> Result<(Vec<Stanza>, unseal::Keyrings), Complaints> {
+    let mut keyrings = FromFiles::default();
+    let text = format!("SOURCE ANY\n{}", case.stanza);
+    let (stanzas, _) = config::parse_access(Path::new("/access.conf"), &text, &server(), &mut keyrings, NOW)?;
+    Ok((stanzas, keyrings.into_engines()))
+}
+
+pub fn gate(stanzas: Vec<Stanza>, keys: unseal::Keyrings) -> Gate {
+    Gate::new(server().gate, AccessTable::new(stanzas), keys, Box::new(MemoryStore::default()), GrantId(0))
+}
+
+pub fn datagram(payload: &[u8]) -> Datagram {
+    Datagram { payload: payload.to_vec(), origin: Origin::udp("192.0.2.1".parse().unwrap()) }
 }
 
 /// As the original was set up when the vectors were verified.
