@@ -109,6 +109,10 @@ reasons! {
     PortDenied = "port-denied";
     /// The table of open grants is full.
     TooManyGrants = "too-many-grants";
+
+    // Not decided at all.
+    /// There is more public-key work than may be done: the same packet may be sent again.
+    Busy = "busy";
 }
 
 impl fmt::Display for Reason {

@@ -57,6 +57,8 @@ pub struct ServerSettings {
     pub gpg_home: PathBuf,
     /// The gpg program of stanzas that name none. `None`: the one GnuPG's library finds.
     pub gpg_program: Option<PathBuf>,
+    /// What OpenPGP messages without a valid HMAC may cost: percent of one processor.
+    pub gpg_budget: u32,
     pub gpg_engine: EngineChoice,
     pub run_dir: PathBuf,
     pub pid_file: PathBuf,
@@ -186,6 +188,7 @@ impl Resolve<'_> {
             access: self.access(),
             gpg_home: self.path("GPG_HOME_DIR").unwrap_or_else(|| "/root/.gnupg".into()),
             gpg_program: self.path("GPG_EXE"),
+            gpg_budget: self.number("GPG_BUDGET", 50),
             gpg_engine: match self.settings.text("GPG_ENGINE") {
                 Some("gpgme") => EngineChoice::Gpgme,
                 _ => EngineChoice::Sequoia,

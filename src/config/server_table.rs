@@ -182,6 +182,13 @@ static VARIABLES: &[Variable] = &[
         Built,
         "what decrypts and verifies OpenPGP: this process, or gpg itself (ours)",
     ),
+    v(
+        "GPG_BUDGET",
+        number(1, 400),
+        "50",
+        Built,
+        "what OpenPGP messages without a valid HMAC may cost, in percent of one processor (ours)",
+    ),
     v("SUDO_EXE", Kind::Path, "/usr/bin/sudo", NotSupportedYet { fine: &["/usr/bin/sudo"] }, "sudo program"),
     // Firewall
     v(

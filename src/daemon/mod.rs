@@ -3,12 +3,14 @@
 pub mod alarm;
 pub mod args;
 pub mod control;
+mod decide;
 pub mod detach;
 pub mod journal;
 pub mod keyrings;
 mod new_keys;
 mod panics;
 pub mod pidfile;
+pub mod pool;
 pub mod reload;
 pub mod run;
 mod run_dir;

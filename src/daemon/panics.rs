@@ -23,7 +23,7 @@ pub fn tell(syslog: Option<Syslog>) {
 
 fn line(place: Option<&Location<'_>>) -> String {
     let place = place.map_or_else(|| String::from("an unknown place"), ToString::to_string);
-    format!("[*] fwknopd ends because of a fault in it, at {place}: please report this")
+    format!("[*] a fault in fwknopd, at {place}: please report this")
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     daemon.exit_when_down = new.capture.exit_when_down;
     daemon.flush_at_exit = new.flush_at_exit;
     daemon.journal.set_verbose(new.journal.verbose);
+    daemon.pool.set_percent(new.gpg_budget);
     daemon.gate.reload(new.gate, access, keyrings);
     // What needs a restart stays as it is, so that the next reload says so again.
     server.capture = new.capture;

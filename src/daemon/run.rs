@@ -1,24 +1,26 @@
 //! The loop: receive, ask the gate, obey, write the journal. One `poll` over everything, and no wake-up when idle.
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarm::{Alarm, Rang};
 use super::journal::{Closed, Journal, Level};
+use super::pool::Pool;
 use super::signals::{Asked, Signals};
 use super::sources::Sources;
 use crate::capture::{self, Received};
 use crate::firewall::Firewall;
-use crate::gate::{Gate, Opening, Verdict};
+use crate::gate::Gate;
 use crate::grant::Grant;
-use crate::spa::Datagram;
 use crate::time::Timestamp;
 
 /// All that runs. Sources and firewall come last when it starts.
 pub struct Daemon<'a> {
     pub sources: Sources,
     pub gate: Gate,
+    pub pool: Pool,
     /// `None`: decide, but change nothing (`--test`).
     pub firewall: Option<Firewall>,
     pub journal: &'a mut Journal,
@@ -59,6 +61,7 @@ impl Daemon<'_> {
     pub fn run(&mut self) -> End {
         loop {
             self.expire(Timestamp::now());
+            self.conclude();
             let more = match self.receive() {
                 Ok(more) => more,
                 Err(end) => return end,
@@ -91,13 +94,24 @@ impl Daemon<'_> {
                 Drained::Lost => self.sources.lose(at),
             }
         }
-        if self.sources.exhausted() { Err(End::Exhausted) } else { Ok(more) }
+        // What was received before the end is decided before the end.
+        match (self.pool.is_idle(), self.sources.exhausted(), self.packets_left) {
+            (true, _, Some(0)) => Err(End::PacketLimit),
+            (true, true, _) => Err(End::Exhausted),
+            _ => Ok(more),
+        }
+    }
+
+    /// Whether nothing is to be read there now. A savefile can wait until the packets before are decided; nothing that is
+    /// heard live can.
+    fn rests(&self, at: usize) -> bool {
+        self.packets_left == Some(0) || (self.sources.can_wait(at) && !self.pool.is_idle())
     }
 
     fn drain(&mut self, at: usize) -> Result<Drained, End> {
         for _ in 0..BATCH {
-            if self.packets_left == Some(0) {
-                return Err(End::PacketLimit);
+            if self.rests(at) {
+                return Ok(Drained::Empty);
             }
             match self.sources.next(at) {
                 Ok(Received::Nothing) => return Ok(Drained::Empty),
@@ -114,38 +128,6 @@ impl Daemon<'_> {
             self.packets_left = self.packets_left.map(|left| left - 1);
         }
         Ok(Drained::More)
-    }
-
-    fn handle(&mut self, datagram: &Datagram) {
-        let now = Timestamp::now();
-        match self.gate.handle(datagram, now) {
-            Verdict::Open(opening) => self.open(&opening, now),
-            Verdict::Refuse(refusal) => self.journal.refused(&datagram.origin, &refusal, now),
-        }
-        if let Some(error) = self.gate.take_trouble() {
-            self.journal.trouble(&error);
-        }
-        // Only what was authentic is ever stored, and only then is there anything to forget.
-        if let Err(error) = self.gate.tidy(now) {
-            self.journal.trouble(&error);
-        }
-    }
-
-    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
-    fn open(&mut self, opening: &Opening, now: Timestamp) {
-        let Some(firewall) = &mut self.firewall else {
-            self.journal.opened(opening, "(test)");
-            self.journal.note(Level::Warning, "--test mode enabled, skipping firewall manipulation.");
-            return;
-        };
-        match firewall.open(&opening.grant, now) {
-            Ok(()) => self.journal.opened(opening, "fwknop"),
-            Err(error) => {
-                self.gate.withdraw(opening);
-                self.journal.trouble(&error);
-                self.journal.closed(&opening.grant, Closed::Failed);
-            }
-        }
     }
 
     /// The kernel has closed these by itself where it can; but its timeouts stand still while the machine sleeps.
@@ -186,9 +168,13 @@ impl Daemon<'_> {
     fn wait(&mut self, more: bool) -> std::io::Result<()> {
         self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let timeout = (more || self.sources.always_ready()).then_some(at_once);
-        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.alarm, PollFlags::IN)];
-        fds.extend(self.sources.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let file = self.sources.always_ready() && self.pool.is_idle();
+        let timeout = (more || file).then_some(at_once);
+        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()];
+        let deaf = self.packets_left == Some(0);
+        let sources = self.sources.fds().filter(|_| !deaf);
+        let fds = ours.into_iter().chain(sources);
+        let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         match poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             polled => polled?,
@@ -196,6 +182,8 @@ impl Daemon<'_> {
         let said: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
         let mut said = said.into_iter();
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
+        // The pool is looked at anyway.
+        said.next();
         self.sources.polled(said);
         if rang && self.alarm.silence() == Rang::ClockWasSet {
             self.later.at = self.later.at.map(|_| Timestamp::now());
@@ -300,6 +288,7 @@ mod tests {
         Daemon {
             sources: Sources::default(),
             gate: Gate::new(rules, AccessTable::default(), Keyrings::default(), replay, GrantId(0)),
+            pool: Pool::start(50).unwrap(),
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             journal,
             signals: Signals::install().unwrap(),

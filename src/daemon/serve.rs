@@ -7,6 +7,7 @@ use super::alarm::Alarm;
 use super::args::Args;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
 use super::pidfile::PidFile;
+use super::pool::Pool;
 use super::reload::{level_of, reload};
 use super::run::{Daemon, End, Later};
 use super::settings::Settings;
@@ -46,6 +47,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
     let mut daemon = Daemon {
         sources: Sources::default(),
         gate: Gate::new(server.gate, access, keyrings, replay, last),
+        pool: Pool::start(server.gpg_budget)?,
         firewall: None,
         journal,
         signals,

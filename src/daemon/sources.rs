@@ -113,6 +113,11 @@ impl Sources {
         }
     }
 
+    /// Whether what it gives is still there later: a savefile.
+    pub fn can_wait(&self, at: usize) -> bool {
+        self.open[at].input.fd().is_none()
+    }
+
     /// Savefiles cannot be polled: there is always more, or the end.
     pub fn always_ready(&self) -> bool {
         self.open.iter().any(|open| open.input.fd().is_none())

@@ -25,6 +25,7 @@ fn fwknopd_settings_are_equal_in_both_syntaxes() {
     assert_eq!((lines.journal.facility, lines.journal.verbose), (Facility::Local(3), 2));
     assert_eq!(lines.firewall.access.as_ref().unwrap().to_string(), "inet filter input");
     assert!(lines.flush_at_init && !lines.flush_at_exit);
+    assert_eq!(lines.gpg_budget, 80);
 }
 
 #[test]
@@ -43,6 +44,7 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(settings.access, AccessPlace::File { path: "/etc/fwknop/access.conf".into(), refuse_link: false });
     assert_eq!(settings.gpg_home.to_str(), Some("/root/.gnupg"));
     assert_eq!(settings.journal.identity, "fwknopd");
+    assert_eq!(settings.gpg_budget, 50);
     // Ours: open grants are taken over at start.
     assert!(!settings.flush_at_init && settings.flush_at_exit);
 }

@@ -1,0 +1,66 @@
+//! What becomes of a packet: the gate is asked, the pool works, and the verdict is obeyed and written down.
+
+use super::journal::{Closed, Level};
+use super::pool::Dropped;
+use super::run::Daemon;
+use crate::gate::{Examined, Opening, Refusal, Verdict};
+use crate::net::Origin;
+use crate::reason::Reason;
+use crate::spa::Datagram;
+use crate::time::Timestamp;
+
+impl Daemon<'_> {
+    pub fn handle(&mut self, datagram: &Datagram) {
+        let now = Timestamp::now();
+        let examined = self.gate.examine(datagram, now);
+        self.go_on(&datagram.origin, examined, now);
+    }
+
+    /// Takes the packets further whose public-key work is done.
+    pub fn conclude(&mut self) {
+        while let Some(worked) = self.pool.take() {
+            let (now, origin) = (Timestamp::now(), *worked.origin());
+            let examined = self.gate.conclude(worked, now);
+            self.go_on(&origin, examined, now);
+        }
+    }
+
+    fn go_on(&mut self, origin: &Origin, examined: Examined, now: Timestamp) {
+        match examined {
+            Examined::Final(Verdict::Open(opening)) => self.open(&opening, now),
+            Examined::Final(Verdict::Refuse(refusal)) => self.journal.refused(origin, &refusal, now),
+            Examined::Pending(pending) => match self.pool.submit(pending, now) {
+                None => {}
+                Some(Dropped::Busy(pending)) => self.journal.refused(pending.origin(), &Reason::Busy.into(), now),
+                Some(Dropped::Twin(pending, first)) => {
+                    let refusal = Refusal { first_seen: Some(Box::new(first)), ..Reason::Replay.into() };
+                    self.journal.refused(pending.origin(), &refusal, now);
+                }
+            },
+        }
+        if let Some(error) = self.gate.take_trouble() {
+            self.journal.trouble(&error);
+        }
+        // Only what was authentic is ever stored, and only then is there anything to forget.
+        if let Err(error) = self.gate.tidy(now) {
+            self.journal.trouble(&error);
+        }
+    }
+
+    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
+    fn open(&mut self, opening: &Opening, now: Timestamp) {
+        let Some(firewall) = &mut self.firewall else {
+            self.journal.opened(opening, "(test)");
+            self.journal.note(Level::Warning, "--test mode enabled, skipping firewall manipulation.");
+            return;
+        };
+        match firewall.open(&opening.grant, now) {
+            Ok(()) => self.journal.opened(opening, "fwknop"),
+            Err(error) => {
+                self.gate.withdraw(opening);
+                self.journal.trouble(&error);
+                self.journal.closed(&opening.grant, Closed::Failed);
+            }
+        }
+    }
+}
