@@ -10,6 +10,7 @@ pub mod gpgme;
 mod policy;
 mod seal;
 pub mod sequoia;
+pub mod size;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint};
 pub use policy::{RecipientRule, SignerRule};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::agent::AgentError;
 use super::framing::{FramingError, plausible, reframe};
+use super::size::Pair;
 use crate::secret::Passphrase;
 
 /// Encrypts to one recipient and, if it has a signer, signs first (`spec/wire.md` 5.1).
@@ -12,9 +13,9 @@ pub trait Sealer {
     /// [`MIN_TEXT`] characters.
     fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError>;
 
-    /// Octets of the longest message that a plaintext of this length can become, known before any secret is used.
-    /// `None`: only sealing tells.
-    fn longest(&self, plaintext_length: usize) -> Result<Option<usize>, SealError>;
+    /// The keys, which tell before any secret is used how long a packet will be, or at least how long if gpg makes it.
+    /// `None`: they are of no known kind.
+    fn pair(&self) -> Option<Pair>;
 }
 
 /// Where a signing key's passphrase comes from.

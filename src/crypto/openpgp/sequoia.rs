@@ -14,6 +14,7 @@ mod addressed;
 mod bounds;
 mod judge;
 mod keys;
+mod kind;
 mod names;
 mod pack;
 mod sealer;
@@ -37,10 +38,11 @@ pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer};
 
-use super::{Engine, KeyPath, Opened, Signature};
+use super::{Engine, KeyPath, Opened};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
+use judge::Judge;
 
 impl Engine for Keys {
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
@@ -55,11 +57,16 @@ impl Keys {
         let mut reading = Reading { keys: self, now, bounds: Bounds::new(), progress: Progress::default() };
         let plaintext = reading.run(message, &policy);
         let Progress { recipient, signatures, operations } = reading.progress;
-        let opened = match (plaintext, recipient) {
-            (Some(plaintext), Some(recipient)) => Ok(Opened { plaintext, recipient: Some(recipient), signatures }),
-            _ => Err(Reason::GpgDecrypt),
+        let (Some(plaintext), Some(recipient)) = (plaintext, recipient) else {
+            return (Err(Reason::GpgDecrypt), operations);
         };
-        (opened, operations)
+        let judge = Judge { keys: self, policy: &policy, recipient: &recipient.primary, now };
+        let signatures = signatures.into_iter().flat_map(|signature| match signature {
+            Some(signature) => judge.judge(&signature, plaintext.expose()),
+            None => vec![judge::unreadable()],
+        });
+        let signatures = signatures.collect();
+        (Ok(Opened { plaintext, recipient: Some(recipient), signatures }), operations)
     }
 }
 
@@ -92,7 +99,8 @@ struct Reading<'a> {
 #[derive(Default)]
 struct Progress {
     recipient: Option<KeyPath>,
-    signatures: Vec<Signature>,
+    /// Not judged yet. `None`: one that cannot even be parsed.
+    signatures: Vec<Option<pgp::packet::Signature>>,
     operations: usize,
 }
 
@@ -153,15 +161,12 @@ impl VerificationHelper for &mut Reading<'_> {
 
     fn check(&mut self, structure: MessageStructure) -> pgp::Result<()> {
         use pgp::parse::stream::VerificationError as Unverified;
-        let Some(recipient) = self.progress.recipient.clone() else { return Ok(()) };
-        let policy = policy(self.now);
-        let judge = judge::Judge { keys: self.keys, policy: &policy, recipient: &recipient.primary, now: self.now };
         for layer in structure {
             let MessageLayer::SignatureGroup { results } = layer else { continue };
-            self.progress.signatures.extend(results.into_iter().flat_map(|result| match result {
-                Ok(good) => judge.judge(good.sig),
-                Err(Unverified::MissingKey { sig }) => judge.judge(sig),
-                Err(_) => vec![judge::unreadable()],
+            self.progress.signatures.extend(results.into_iter().map(|result| match result {
+                Ok(good) => Some(good.sig.clone()),
+                Err(Unverified::MissingKey { sig }) => Some(sig.clone()),
+                Err(_) => None,
             }));
         }
         Ok(())

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
 
-use gpgme::{Context, Data, EncryptFlags, Error, Key, PinentryMode};
+use gpgme::{Context, Data, EncryptFlags, Error, Key, KeyAlgorithm, PinentryMode, Subkey};
 use sequoia_openpgp::armor;
 
 use super::{GnuPg, is_about_passphrase, passphrase_provider};
 use crate::crypto::openpgp::seal::{padding_name, seal_padded};
+use crate::crypto::openpgp::size::{KeyKind, Pair};
 use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
 
 /// Makes messages with the keys of a GnuPG home.
@@ -84,8 +85,12 @@ impl Sealer for GpgmeSealer {
         seal_padded(|name_length| self.encrypt(plaintext, name_length))
     }
 
-    fn longest(&self, _: usize) -> Result<Option<usize>, SealError> {
-        Ok(None)
+    fn pair(&self) -> Option<Pair> {
+        let signer = match &self.signer {
+            Some((key, _)) => Some(kind(key, |subkey| subkey.can_sign() && subkey.is_secret())?),
+            None => None,
+        };
+        Some(Pair { recipient: kind(&self.recipient, |subkey| subkey.can_encrypt())?, signer })
     }
 }
 
@@ -99,6 +104,19 @@ impl fmt::Debug for GpgmeSealer {
 /// To whom is decided here alone: what `gpg.conf` adds would not fit a datagram. Compression makes short text longer.
 const FLAGS: EncryptFlags =
     EncryptFlags::ALWAYS_TRUST.union(EncryptFlags::NO_COMPRESS).union(EncryptFlags::NO_ENCRYPT_TO);
+
+/// Of the key that gpg will use: the newest.
+fn kind(key: &Key, is_for_it: impl Fn(&Subkey<'_>) -> bool) -> Option<KeyKind> {
+    let usable = key.subkeys().filter(|subkey| is_for_it(subkey) && !subkey.is_bad());
+    let newest = usable.max_by_key(Subkey::creation_time)?;
+    let bits = newest.length();
+    match newest.algorithm() {
+        KeyAlgorithm::Rsa | KeyAlgorithm::RsaEncrypt | KeyAlgorithm::RsaSign => Some(KeyKind::Rsa { bits }),
+        KeyAlgorithm::Elgamal | KeyAlgorithm::ElgamalEncrypt => Some(KeyKind::ElGamal { bits }),
+        KeyAlgorithm::Ecdh | KeyAlgorithm::Ecdsa | KeyAlgorithm::Eddsa => KeyKind::on_curve(newest.curve().ok()?),
+        _ => None,
+    }
+}
 
 fn find(context: &mut Context, gpg: &GnuPg, role: Role, wanted: &str) -> Result<Key, SealError> {
     let failed = |source| SealError::Gpg { what: "list its keys", source };

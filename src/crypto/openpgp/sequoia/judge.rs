@@ -12,7 +12,7 @@ use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, ValidErasedKeyAmalgama
 use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use pgp::packet::key::PublicParts;
 use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
-use pgp::types::RevocationStatus;
+use pgp::types::{RevocationStatus, SignatureType};
 use pgp::{Cert, KeyHandle};
 
 use super::{Keys, lenient_policy};
@@ -42,13 +42,13 @@ impl Judge<'_> {
     /// One verdict for each certificate whose key fits the signature: several may hold the same key, by intent (a new
     /// primary key over an old signing subkey) or because somebody bound another's key to his own. Which of them counts
     /// is for the policy to say. Where no key fits there is one verdict: bad, or by nobody we know.
-    pub fn judge(&self, signature: &pgp::packet::Signature) -> Vec<Signature> {
+    pub fn judge(&self, signature: &pgp::packet::Signature, text: &[u8]) -> Vec<Signature> {
         let issuers = signature.get_issuers();
         let named = self.keys.named(&issuers).take(NAMESAKES);
         let judged = named.map(|key| Signature {
             by: KeyPath::of(&key),
             user_id: self.user_id(key.cert()),
-            fault: self.fault(signature, &key),
+            fault: self.fault(signature, text, &key),
         });
         let (mut bad, fitting): (Vec<_>, Vec<_>) = judged.partition(|s| s.fault == Some(SignatureFault::Bad));
         if !fitting.is_empty() {
@@ -76,7 +76,7 @@ impl Judge<'_> {
     }
 
     /// In the order of what it would mean to overlook it. Expiry is last, because a stanza may choose to ignore it.
-    fn fault(&self, signature: &pgp::packet::Signature, key: &SignedKey<'_>) -> Option<SignatureFault> {
+    fn fault(&self, signature: &pgp::packet::Signature, text: &[u8], key: &SignedKey<'_>) -> Option<SignatureFault> {
         if !signature.hash_algo().is_supported() || !key.key().pk_algo().is_supported() {
             return Some(SignatureFault::Weak);
         }
@@ -84,7 +84,7 @@ impl Judge<'_> {
         if made < key.key().creation_time() {
             return Some(SignatureFault::NotYetValid);
         }
-        if let Err(error) = signature.verify_document(key.key()) {
+        if let Err(error) = verify(signature, text, key) {
             return Some(if is_unsupported(&error) { SignatureFault::Weak } else { SignatureFault::Bad });
         }
         if self.is_for_somebody_else(signature) {
@@ -152,6 +152,12 @@ impl Judge<'_> {
         let id = primary.or_else(|| cert.userids().next().map(|id| id.userid().clone()))?;
         Some(printable(id.value()))
     }
+}
+
+/// Sequoia has hashed the text for a signature behind it, but not for one that stands before it (RFC 9580 section 10.3).
+fn verify(signature: &pgp::packet::Signature, text: &[u8], key: &SignedKey<'_>) -> pgp::Result<()> {
+    let stands_before = signature.computed_digest().is_none() && signature.typ() == SignatureType::Binary;
+    if stands_before { signature.verify_message(key.key(), text) } else { signature.verify_document(key.key()) }
 }
 
 /// Further than a client's clock may be wrong.

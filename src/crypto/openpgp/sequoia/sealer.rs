@@ -13,13 +13,15 @@ use pgp::packet::key::{PublicParts, UnspecifiedRole};
 use pgp::policy::StandardPolicy;
 
 use super::keys::{certs, user_id};
+use super::kind::kind;
 use super::names::Wanted;
-use super::pack::{Packing, Shape, StandIn};
+use super::pack::Packing;
 use super::policy;
 use super::unlock::{Lock, unlock};
 use crate::crypto::openpgp::agent::AgentError;
 use crate::crypto::openpgp::gpgme::is_about_passphrase;
-use crate::crypto::openpgp::seal::{framed, padding};
+use crate::crypto::openpgp::seal::framed;
+use crate::crypto::openpgp::size::{KeyKind, Pair, Shape};
 use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
@@ -41,13 +43,14 @@ pub struct SequoiaSealer {
     fingerprint: pgp::Fingerprint,
     encryption: Key<PublicParts, UnspecifiedRole>,
     signer: Option<Signing>,
+    pair: Pair,
     now: Timestamp,
 }
 
 /// The key that signs, wherever its secret is.
 pub(super) struct Signing {
     key: Mutex<SigningKey>,
-    public: Key<PublicParts, UnspecifiedRole>,
+    kind: KeyKind,
     /// For messages to the user.
     owner: String,
     passphrase: SignerPassphrase,
@@ -56,8 +59,9 @@ pub(super) struct Signing {
 pub(super) type SigningKey = Box<dyn crypto::Signer + Send + Sync>;
 
 impl Signing {
-    pub fn new(key: SigningKey, owner: &Cert, passphrase: SignerPassphrase) -> Self {
-        Self { public: key.public().clone(), key: Mutex::new(key), owner: describe(owner), passphrase }
+    pub fn new(key: SigningKey, owner: &Cert, passphrase: SignerPassphrase) -> Result<Self, SealError> {
+        let kind = kind(key.public(), owner, Role::Signer)?;
+        Ok(Self { key: Mutex::new(key), kind, owner: describe(owner), passphrase })
     }
 }
 
@@ -76,7 +80,7 @@ impl SequoiaSealer {
                 let policy = policy(now);
                 let key = signing_key(&usable(&cert, Role::Signer, &policy, now)?, passphrase)?;
                 let passphrase = passphrase.cloned().map_or(SignerPassphrase::Empty, SignerPassphrase::Given);
-                Some(Signing::new(Box::new(key), &cert, passphrase))
+                Some(Signing::new(Box::new(key), &cert, passphrase)?)
             }
         };
         Self::with(&cert, signer, now)
@@ -84,37 +88,12 @@ impl SequoiaSealer {
 
     /// With a certificate and a key that have been chosen already.
     pub(super) fn with(recipient: &Cert, signer: Option<Signing>, now: Timestamp) -> Result<Self, SealError> {
-        let policy = policy(now);
-        let encryption = encryption_key(&usable(recipient, Role::Recipient, &policy, now)?)
-            .ok_or_else(|| unusable(recipient, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))?;
-        Ok(Self { fingerprint: recipient.fingerprint(), encryption, signer, now })
-    }
-
-    /// Octets of the longest message that a text of this length can become, framed as it is sent.
-    pub fn longest(&self, text_length: usize) -> Result<usize, SealError> {
-        let shape = self.shape(text_length)?;
-        self.measure(text_length, shape)
-    }
-
-    /// The recipient is named unless that alone makes the message too long for what it might pass through; and what is
-    /// too short to be taken for OpenPGP gets a file name.
-    fn shape(&self, text_length: usize) -> Result<Shape, SealError> {
-        let named = Shape { names_recipient: self.signer.is_some(), name_length: 0 };
-        let length = self.measure(text_length, named)?;
-        if named.names_recipient && STEPS.iter().any(|step| length > *step && length - Shape::RECIPIENT <= *step) {
-            return Ok(Shape { names_recipient: false, ..named });
-        }
-        Ok(Shape { name_length: padding(length), ..named })
-    }
-
-    fn measure(&self, text_length: usize, shape: Shape) -> Result<usize, SealError> {
-        let text = vec![b'0'; text_length];
-        let packed = match &self.signer {
-            None => self.packing(shape).pack(&text, None),
-            Some(signer) => self.packing(shape).pack(&text, Some(&mut StandIn(&signer.public))),
+        let encryption = recipient_key(recipient, now)?;
+        let pair = Pair {
+            recipient: kind(&encryption, recipient, Role::Recipient)?,
+            signer: signer.as_ref().map(|signer| signer.kind),
         };
-        // Smaller by an octet or two than it may become: numbers vary, and framing adds one.
-        Ok(framed(packed.map_err(|error| SealError::Sequoia(error.to_string()))?)?.len() + VARIATION)
+        Ok(Self { fingerprint: recipient.fingerprint(), encryption, signer, pair, now })
     }
 
     fn packing(&self, shape: Shape) -> Packing<'_> {
@@ -125,7 +104,7 @@ impl SequoiaSealer {
 
 impl Sealer for SequoiaSealer {
     fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        let packing = self.packing(self.shape(plaintext.len())?);
+        let packing = self.packing(self.pair.shape(plaintext.len()));
         let packed = match &self.signer {
             None => packing.pack(plaintext, None).map_err(|error| SealError::Sequoia(error.to_string())),
             Some(signer) => {
@@ -136,8 +115,8 @@ impl Sealer for SequoiaSealer {
         framed(packed?)
     }
 
-    fn longest(&self, text_length: usize) -> Result<Option<usize>, SealError> {
-        SequoiaSealer::longest(self, text_length).map(Some)
+    fn pair(&self) -> Option<Pair> {
+        Some(self.pair)
     }
 }
 
@@ -160,17 +139,10 @@ impl fmt::Debug for SequoiaSealer {
     }
 }
 
-/// What a message may have to pass through, in octets, with the longest HMAC behind its text: a path that carries no more
-/// than IPv6 guarantees (1232 characters), and one Ethernet datagram (1472).
-const STEPS: [usize; 2] = [(1232 - 86 + 2) * 3 / 4, (1472 - 86 + 2) * 3 / 4];
-
-/// By so many octets two messages of the same kind may differ.
-const VARIATION: usize = 3;
-
 pub(super) const ASK_ADMIN: &str = "ask the server's administrator for its current key";
 pub(super) const NEW_KEY: &str = "make a new key, or prolong it, and give the server the new public key";
 
-fn advice(role: Role) -> &'static str {
+pub(super) fn advice(role: Role) -> &'static str {
     match role {
         Role::Recipient => ASK_ADMIN,
         Role::Signer => NEW_KEY,
@@ -178,7 +150,7 @@ fn advice(role: Role) -> &'static str {
 }
 
 /// Exactly one certificate.
-fn pick(file: KeyFile<'_>, role: Role) -> Result<Cert, SealError> {
+pub(super) fn pick(file: KeyFile<'_>, role: Role) -> Result<Cert, SealError> {
     let (certs, _) = certs(file.data);
     let mut matching: Vec<Cert> =
         certs.into_iter().filter(|cert| file.wanted.is_none_or(|wanted| Wanted::of(wanted).is(cert))).collect();
@@ -220,7 +192,12 @@ pub(super) fn usable<'a>(
     Ok(valid)
 }
 
-fn encryption_key(cert: &ValidCert<'_>) -> Option<Key<PublicParts, UnspecifiedRole>> {
+pub(super) fn recipient_key(cert: &Cert, now: Timestamp) -> Result<Key<PublicParts, UnspecifiedRole>, SealError> {
+    encryption_key(&usable(cert, Role::Recipient, &policy(now), now)?)
+        .ok_or_else(|| unusable(cert, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))
+}
+
+pub(super) fn encryption_key(cert: &ValidCert<'_>) -> Option<Key<PublicParts, UnspecifiedRole>> {
     let keys = cert.keys().supported().alive().revoked(false).for_transport_encryption().for_storage_encryption();
     // The newest, as gpg chooses.
     keys.max_by_key(|key| key.key().creation_time()).map(|key| key.key().clone())

@@ -15,7 +15,7 @@ use pgp::serialize::stream::{ArbitraryWriter, Compressor, Encryptor, LiteralWrit
 use pgp::types::{CompressionAlgorithm, Features, KeyFlags, ReasonForRevocation};
 
 use super::*;
-use crate::crypto::openpgp::{Fingerprint, SignerRule};
+use crate::crypto::openpgp::{Fingerprint, Signature, SignerRule};
 use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 
