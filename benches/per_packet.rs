@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use fwknop::access::{AccessTable, OpenPgpAccess, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::sequoia::Keys;
-use fwknop::crypto::openpgp::{Fingerprint, RecipientRule, SignerRule};
+use fwknop::crypto::openpgp::{Fingerprint, RecipientRule, SignerRule, Tolerance};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::seal;
 use fwknop::crypto::unseal::Keyrings;
@@ -156,7 +156,7 @@ impl OpenPgp {
         let openpgp = OpenPgpAccess {
             keyring,
             recipient: RecipientRule::Any,
-            signer: SignerRule::Listed { lists: vec![vec![listed]], ignore_expiry: false },
+            signer: SignerRule::Listed { lists: vec![vec![listed]], tolerance: Tolerance::default() },
         };
         let hmac = HmacAuth::new(Digest::Sha256, &HmacKey::new(self.hmac.clone().into_bytes()).expect("a key"));
         gate(vec![Stanza { openpgp: Some(openpgp), rijndael: None, hmac: Some(hmac), ..shared_key(1) }], keyrings)

@@ -58,6 +58,8 @@ reasons! {
     DecryptFailed = "decrypt-failed";
     /// No key, damaged, not OpenPGP, or without integrity protection.
     GpgDecrypt = "gpg-decrypt";
+    /// gpg itself was to read it, and cannot be started or did not answer in time.
+    GpgEngine = "gpg-engine";
     GpgNoSignature = "gpg-no-signature";
     GpgBadSignature(SignatureFault) = "gpg-bad-signature";
     SignerNotListed(Fingerprint) = "signer-not-listed";
@@ -131,7 +133,7 @@ pub enum SignatureFault {
     Expired,
     Revoked,
     NotYetValid,
-    /// An algorithm the policy refuses, such as SHA-1.
+    /// An algorithm the policy refuses, such as MD5, in the signature or in what binds its key.
     Weak,
     /// Made by a key that may not sign.
     WrongUse,

@@ -25,6 +25,7 @@ pub static KEYS: &[&str] = &[
     "GPG_REQUIRE_SIG",
     "GPG_DISABLE_SIG",
     "GPG_IGNORE_SIG_VERIFY_ERROR",
+    "GPG_ALLOW_WEAK_SIG",
     "GPG_REMOTE_ID",
     "GPG_FINGERPRINT_ID",
 ];
@@ -84,6 +85,7 @@ static VARIABLES: &[Variable] = &[
         Built,
         "take signatures of keys that have expired, and of no others",
     ),
+    v("GPG_ALLOW_WEAK_SIG", Kind::YesNo, "N", Built, "take signatures over SHA-1 as well (ours)"),
     v("GPG_EXE", Kind::Path, "", Built, "gpg program that hands over the keys at start"),
     // Command messages and cycles
     v("ENABLE_CMD_EXEC", Kind::YesNo, "N", NO, "run commands that packets carry"),

@@ -58,6 +58,7 @@ fn cost_something(refusal: &Refusal) -> bool {
             | Reason::HmacMismatch
             | Reason::Replay
             | Reason::ReplayStore
+            | Reason::GpgEngine
     )
 }
 

@@ -57,11 +57,19 @@ pub fn left_to_gpg(
     let (keys, notices) = certificates(&mut context, gpg, now)?;
     warnings.extend(notices.into_iter().map(Warning::Key));
     let secrets = list_secrets(&mut context).map_err(broken)?;
-    let decrypting: Vec<KeyPath> = secrets.into_iter().map(|secret| secret.path).collect();
+    let decrypting: Vec<KeyPath> = secrets.iter().map(|secret| secret.path.clone()).collect();
     if decrypting.is_empty() {
         warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
     }
-    Ok((GpgmeEngine::new(gpg.gnupg(), passphrase.cloned(), keys, decrypting), warnings))
+    let engine = GpgmeEngine::new(gpg.gnupg(), passphrase.cloned(), keys, decrypting);
+    warnings.extend(locked(&engine, secrets, passphrase.is_some()).into_iter().map(Warning::Key));
+    Ok((engine, warnings))
+}
+
+/// The keys that gpg cannot use, found out by trying. Not those on cards: wrong tries use a card up.
+fn locked(engine: &GpgmeEngine, secrets: Vec<SecretKey>, passphrase_given: bool) -> Vec<Notice> {
+    let fails = |secret: &SecretKey| !secret.on_card && engine.can_use(&secret.path.key) == Some(false);
+    secrets.into_iter().filter(fails).map(|secret| secret.is_locked(passphrase_given)).collect()
 }
 
 /// All certificates of a home.
@@ -108,6 +116,18 @@ struct SecretKey {
     user_id: String,
     is_primary: bool,
     on_card: bool,
+}
+
+impl SecretKey {
+    /// Why it cannot be used.
+    fn is_locked(&self, passphrase_given: bool) -> Notice {
+        let (key, user_id) = (self.path.key.clone(), self.user_id.clone());
+        match (self.on_card, passphrase_given) {
+            (true, _) => Notice::Elsewhere { key, user_id },
+            (false, true) => Notice::WrongPassphrase { key, user_id },
+            (false, false) => Notice::NoPassphrase { key, user_id },
+        }
+    }
 }
 
 fn list_secrets(context: &mut Context) -> gpgme::Result<Vec<SecretKey>> {
@@ -165,14 +185,5 @@ fn missing(keys: &Keys, notices: &[Notice], secrets: &[SecretKey], passphrase_gi
         keys.decrypting().any(|path| path.key == secret.path.key)
             || notices.iter().any(|notice| notice.key() == Some(&secret.path.key))
     };
-    let lost = secrets.iter().filter(|secret| !here(secret));
-    lost.map(|secret| {
-        let (key, user_id) = (secret.path.key.clone(), secret.user_id.clone());
-        match (secret.on_card, passphrase_given) {
-            (true, _) => Notice::Elsewhere { key, user_id },
-            (false, true) => Notice::WrongPassphrase { key, user_id },
-            (false, false) => Notice::NoPassphrase { key, user_id },
-        }
-    })
-    .collect()
+    secrets.iter().filter(|secret| !here(secret)).map(|secret| secret.is_locked(passphrase_given)).collect()
 }

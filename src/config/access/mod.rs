@@ -1,6 +1,7 @@
 //! Access stanzas: from checked settings to what the gate decides by.
 
 mod openpgp;
+mod signers;
 mod symmetric;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,7 @@ use crate::access::OpenPgpAccess;
 use crate::config::EngineChoice;
 use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
 use crate::crypto::openpgp::sequoia::Found;
-use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
-use crate::reason::SignatureFault;
+use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule};
 use crate::secret::Passphrase;
 
 /// The keyrings that stanzas have asked for so far: each is opened once.
@@ -20,6 +19,10 @@ impl<'a> OpenedKeyrings<'a> {
     pub fn new(loader: &'a mut dyn Keyrings) -> Self {
         Self { loader, opened: Vec::new() }
     }
+
+    pub fn loader(&self) -> &dyn Keyrings {
+        self.loader
+    }
 }
 
 impl Resolve<'_, '_> {
@@ -30,19 +33,10 @@ impl Resolve<'_, '_> {
             self.mention_unused();
             return None;
         }
-        let signer = self.signer_lists();
+        let signers = self.signer_lists();
         let keyring = self.keyring(passphrase)?;
         let recipient = self.recipient(keyring);
-        let signer = match signer? {
-            Signers::Anybody => SignerRule::Disabled,
-            Signers::Listed(lists) => {
-                let lists: Vec<_> =
-                    lists.into_iter().map(|(name, ids)| (name, self.resolve_ids(keyring, name, &ids))).collect();
-                let ignore_expiry = self.ignore_expiry();
-                lists.iter().for_each(|(name, keys)| self.mention_unusable(keyring, name, keys, ignore_expiry));
-                SignerRule::Listed { lists: lists.into_iter().map(|(_, keys)| keys).collect(), ignore_expiry }
-            }
-        };
+        let signer = self.signer_rule(keyring, signers?);
         Some(OpenPgpAccess { keyring, recipient: recipient?, signer })
     }
 
@@ -117,7 +111,7 @@ impl Resolve<'_, '_> {
     fn recipient(&mut self, keyring: KeyringId) -> Option<RecipientRule> {
         let Some(id) = self.settings.text("GPG_DECRYPT_ID") else { return Some(RecipientRule::Any) };
         let place = self.at("GPG_DECRYPT_ID");
-        let keyrings = &*self.context.keyrings.loader;
+        let keyrings = self.context.keyrings.loader();
         match keyrings.find(keyring, id) {
             Found::One(key) if keyrings.decrypts(keyring, &key) => return Some(RecipientRule::Key(key)),
             Found::One(key) => self.complaints.error(
@@ -139,172 +133,25 @@ impl Resolve<'_, '_> {
         None
     }
 
-    /// Which signatures the stanza takes. `None`: it does not say whose.
-    fn signer_lists(&mut self) -> Option<Signers> {
-        let require = self.settings.flag("GPG_REQUIRE_SIG");
-        let disable = self.flag("GPG_DISABLE_SIG");
-        if disable && require == Some(true) {
-            self.complaints.note(
-                &self.at("GPG_DISABLE_SIG"),
-                "GPG_DISABLE_SIG has no effect beside GPG_REQUIRE_SIG",
-                "signatures are required; remove one of the two",
-            );
-        } else if disable {
-            self.complaints.warn(
-                &self.at("GPG_DISABLE_SIG"),
-                "packets need no signature: whoever has the server's public key is let in",
-                "remove GPG_DISABLE_SIG and list the signers in GPG_FINGERPRINT_ID; until then the lists are not looked at",
-            );
-            return Some(Signers::Anybody);
-        } else if require == Some(false) {
-            self.complaints.warn(
-                &self.at("GPG_REQUIRE_SIG"),
-                "GPG_REQUIRE_SIG has no effect when it is off: signatures are required",
-                "remove it; only GPG_DISABLE_SIG takes packets without signature",
-            );
-        }
-        let lists = ["GPG_REMOTE_ID", "GPG_FINGERPRINT_ID"];
-        let lists = lists.into_iter().filter_map(|name| Some((name, self.settings.list(name)?.to_vec())));
-        let lists: Vec<_> = lists.collect();
-        if lists.is_empty() {
-            self.complaints.error(
-                &self.place,
-                "the stanza does not say whose signature it takes",
-                "add GPG_FINGERPRINT_ID with the fingerprints of the clients' keys",
-            );
-            return None;
-        }
-        Some(Signers::Listed(lists))
-    }
-
-    /// The keys a list stands for. An id that means nothing is an error when the whole list would mean nothing.
-    fn resolve_ids(&mut self, keyring: KeyringId, name: &str, ids: &[String]) -> Vec<Fingerprint> {
-        let mut keys = Vec::new();
-        let mut unknown = Vec::new();
-        for id in ids {
-            match self.resolve_id(keyring, name, id) {
-                Known::Key(key) => keys.push(key),
-                Known::NotInKeyring => unknown.push(id),
-                Known::Refused => {}
-            }
-        }
-        for id in unknown {
-            let what = format!("{name}: there is no key {id} in the keyring");
-            if keys.is_empty() {
-                self.complaints.error(&self.at(name), what, "import the client's public key, or correct the id");
-            } else {
-                self.complaints.warn(&self.at(name), what, "nobody can sign with it; import the key or remove the id");
-            }
-        }
-        keys
-    }
-
-    fn resolve_id(&mut self, keyring: KeyringId, name: &str, id: &str) -> Known {
-        let place = self.at(name);
-        let found = |id: &str| self.context.keyrings.loader.find(keyring, id);
-        if let Ok(fingerprint) = id.parse::<Fingerprint>() {
-            if found(&fingerprint.to_string()) == Found::None {
-                let what = format!("{name}: the key {fingerprint} is not in the keyring");
-                self.complaints.warn(&place, what, "nobody can sign with it until it is imported and we reload");
-            }
-            return Known::Key(fingerprint);
-        }
-        let digits = id.strip_prefix("0x").or(id.strip_prefix("0X")).unwrap_or(id);
-        let is_id = matches!(digits.len(), 8 | 16) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_id {
-            let what = format!("{name}: '{id}' is no fingerprint and no key id");
-            self.complaints.error(&place, what, "write the 40 hexadecimal digits of the fingerprint");
-            return Known::Refused;
-        }
-        match found(digits) {
-            Found::One(key) => {
-                let what = format!("{name}: {id} is only the end of a fingerprint; keys with that end can be made");
-                self.complaints.warn(&place, what, format!("write {key} if that is the key you mean"));
-                Known::Key(key)
-            }
-            Found::None => Known::NotInKeyring,
-            Found::Several(keys) => {
-                let what = format!("{name}: {id} means several keys: {}", list(&keys));
-                self.complaints.error(&place, what, "write the full fingerprint of the one that is meant");
-                Known::Refused
-            }
-        }
-    }
-
-    /// Whoever is listed expects to get in.
-    fn mention_unusable(&mut self, keyring: KeyringId, name: &str, keys: &[Fingerprint], ignore_expiry: bool) {
-        for key in keys {
-            let keyrings = &*self.context.keyrings.loader;
-            let is_there = keyrings.find(keyring, &key.to_string()) != Found::None; // else that has been said
-            let fault = keyrings.standing(keyring, key).filter(|fault| match fault {
-                SignatureFault::Expired => !ignore_expiry,
-                _ => true,
-            });
-            if let Some(fault) = fault.filter(|_| is_there) {
-                let (why, advice) = unusable(fault);
-                let what = format!("{name}: nobody gets in with the key {key}: {why}");
-                self.complaints.warn(&self.at(name), what, advice);
-            }
-        }
-    }
-
-    fn ignore_expiry(&mut self) -> bool {
-        let ignore = self.flag("GPG_IGNORE_SIG_VERIFY_ERROR");
-        if ignore {
-            self.complaints.warn(
-                &self.at("GPG_IGNORE_SIG_VERIFY_ERROR"),
-                "signatures of keys that have expired are taken",
-                "this is all it does here: a signature that cannot be verified is refused; renew the keys and remove it",
-            );
-        }
-        ignore
-    }
-
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         self.settings.flag(name).unwrap_or(false)
     }
 }
 
-/// What is wrong with a listed key, and what to do.
-fn unusable(fault: SignatureFault) -> (&'static str, &'static str) {
-    match fault {
-        SignatureFault::Expired => ("it has expired", "let its owner extend it, import it again, and reload"),
-        SignatureFault::Revoked => ("it has been revoked", "import the owner's new key and list that"),
-        SignatureFault::NotYetValid => ("it is not valid yet", "compare the clocks of this machine and its owner's"),
-        SignatureFault::Weak => {
-            ("it is bound by weak signatures, such as SHA-1", "let its owner renew them with SHA-256; import it again")
-        }
-        SignatureFault::WrongUse => ("it may not sign", "list the key that signs, or its primary key"),
-        SignatureFault::Bad | SignatureFault::UnknownSigner => {
-            ("its own signatures are not valid", "let its owner export it anew, and import it again")
-        }
-    }
-}
-
-const UNUSED_WITHOUT_OPENPGP: [&str; 9] = [
+const UNUSED_WITHOUT_OPENPGP: [&str; 10] = [
     "GPG_REMOTE_ID",
     "GPG_FINGERPRINT_ID",
     "GPG_DECRYPT_ID",
     "GPG_REQUIRE_SIG",
     "GPG_DISABLE_SIG",
     "GPG_IGNORE_SIG_VERIFY_ERROR",
+    "GPG_ALLOW_WEAK_SIG",
     "GPG_HOME_DIR",
     "GPG_KEY_FILES",
     "GPG_EXE",
 ];
 
-enum Signers {
-    Anybody,
-    Listed(Vec<(&'static str, Vec<String>)>),
-}
-
-enum Known {
-    Key(Fingerprint),
-    NotInKeyring,
-    Refused,
-}
-
-fn list(keys: &[Fingerprint]) -> String {
+pub(super) fn list(keys: &[Fingerprint]) -> String {
     keys.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(", ")
 }
 

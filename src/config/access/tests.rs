@@ -8,7 +8,7 @@ use crate::config::{
     Complaints, KeyringPlace, KeyringSource, Keyrings, OpenedKeyring, Severity, parse_access, parse_server,
 };
 use crate::crypto::openpgp::sequoia::Found;
-use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule};
+use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule, SignerRule, Tolerance};
 use crate::keyring;
 use crate::reason::SignatureFault;
 use crate::time::Timestamp;
@@ -83,9 +83,9 @@ fn refused(lines: &str) -> Vec<String> {
     complaints.iter().filter(|c| c.severity == Severity::Error).map(|c| format!("{}: {}", c.place, c.what)).collect()
 }
 
-fn listed(lists: &[&[&str]], ignore_expiry: bool) -> SignerRule {
+fn listed(lists: &[&[&str]], expired: bool) -> SignerRule {
     let lists = lists.iter().map(|list| list.iter().map(|key| key.parse().unwrap()).collect()).collect();
-    SignerRule::Listed { lists, ignore_expiry }
+    SignerRule::Listed { lists, tolerance: Tolerance { expired, sha1: false } }
 }
 
 #[test]
@@ -147,7 +147,9 @@ fn signatures_are_required_unless_they_are_disabled() {
 
     let (signer, _, said) = openpgp("GPG_DISABLE_SIG Y\nGPG_REMOTE_ID 745E3332");
     assert_eq!(signer, SignerRule::Disabled);
-    assert!(said[0].contains("packets need no signature"), "{said:?}");
+    assert!(said[0].contains("whoever has the HMAC key and the server's public key is let in"), "{said:?}");
+    let (_, complaints) = read("SOURCE ANY\nGPG_ALLOW_NO_PW Y\nGPG_DISABLE_SIG Y\n").unwrap();
+    assert!(complaints.to_string().contains("need neither signature nor HMAC: everybody who has"), "{complaints}");
 
     let (signer, _, said) = openpgp("GPG_DISABLE_SIG Y\nGPG_REQUIRE_SIG Y\nGPG_REMOTE_ID 745E3332");
     assert_eq!(signer, listed(&[&[ALICE]], false));
@@ -156,6 +158,11 @@ fn signatures_are_required_unless_they_are_disabled() {
     let (signer, _, said) = openpgp("GPG_IGNORE_SIG_VERIFY_ERROR Y\nGPG_REMOTE_ID 745E3332");
     assert_eq!(signer, listed(&[&[ALICE]], true));
     assert!(said.iter().any(|what| what.contains("have expired are taken")), "{said:?}");
+
+    let (signer, _, said) = openpgp("GPG_ALLOW_WEAK_SIG Y\nGPG_REMOTE_ID 745E3332");
+    let SignerRule::Listed { tolerance, .. } = signer else { panic!("{signer:?}") };
+    assert_eq!(tolerance, Tolerance { expired: false, sha1: true });
+    assert!(said.iter().any(|what| what.contains("signatures over SHA-1 are taken")), "{said:?}");
 }
 
 #[test]
@@ -232,6 +239,7 @@ fn every_gpg_setting_of_a_stanza_without_openpgp_is_mentioned() {
         "GPG_REQUIRE_SIG Y",
         "GPG_DISABLE_SIG Y",
         "GPG_IGNORE_SIG_VERIFY_ERROR Y",
+        "GPG_ALLOW_WEAK_SIG Y",
         "GPG_HOME_DIR /keys",
         "GPG_KEY_FILES /key.asc",
         "GPG_EXE /usr/bin/gpg",

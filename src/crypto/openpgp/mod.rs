@@ -13,7 +13,7 @@ pub mod sequoia;
 pub mod size;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint};
-pub use policy::{RecipientRule, SignerRule};
+pub use policy::{RecipientRule, SignerRule, Tolerance};
 pub use seal::{MIN_TEXT, Role, SealError, Sealer, SignerPassphrase};
 
 use crate::reason::{Reason, SignatureFault};
@@ -46,6 +46,9 @@ pub struct Signature {
     pub user_id: Option<String>,
     /// `None`: valid at the time of checking.
     pub fault: Option<SignatureFault>,
+    /// Over a SHA-1 digest of the text. Two texts with the same one can be made, so it is refused unless a stanza says
+    /// otherwise; apart from that it may be valid.
+    pub sha1: bool,
 }
 
 /// A key inside a certificate.

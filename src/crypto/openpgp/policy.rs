@@ -29,9 +29,18 @@ impl RecipientRule {
 pub enum SignerRule {
     /// A valid signature by a key that is in every one of the lists. Never empty: `GPG_REMOTE_ID` and
     /// `GPG_FINGERPRINT_ID` are both obeyed when both are set. Ids shorter than a fingerprint are resolved at load.
-    Listed { lists: Vec<Vec<Fingerprint>>, ignore_expiry: bool },
+    Listed { lists: Vec<Vec<Fingerprint>>, tolerance: Tolerance },
     /// `GPG_DISABLE_SIG`: no signature is needed. One that does not fit the data is refused all the same.
     Disabled,
+}
+
+/// What a stanza lets through in a signature that is otherwise valid and by a listed key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// `GPG_IGNORE_SIG_VERIFY_ERROR`: the key or the signature has expired.
+    pub expired: bool,
+    /// `GPG_ALLOW_WEAK_SIG`: the digest of the text is SHA-1.
+    pub sha1: bool,
 }
 
 impl SignerRule {
@@ -42,16 +51,16 @@ impl SignerRule {
         }
         match self {
             SignerRule::Disabled => Ok(Signer::Unsigned),
-            SignerRule::Listed { lists, ignore_expiry } => judge_listed(&opened.signatures, lists, *ignore_expiry),
+            SignerRule::Listed { lists, tolerance } => judge_listed(&opened.signatures, lists, *tolerance),
         }
     }
 }
 
 /// The first valid signature by a listed key decides; without one, the first fault is the reason.
-fn judge_listed(signatures: &[Signature], lists: &[Vec<Fingerprint>], ignore_expiry: bool) -> Result<Signer, Reason> {
+fn judge_listed(signatures: &[Signature], lists: &[Vec<Fingerprint>], tolerance: Tolerance) -> Result<Signer, Reason> {
     let mut refusal = None;
     for signature in signatures {
-        match judge_one(signature, lists, ignore_expiry) {
+        match judge_one(signature, lists, tolerance) {
             Ok(signer) => return Ok(signer),
             Err(reason) => refusal = refusal.or(Some(reason)),
         }
@@ -59,11 +68,14 @@ fn judge_listed(signatures: &[Signature], lists: &[Vec<Fingerprint>], ignore_exp
     Err(refusal.unwrap_or(Reason::GpgNoSignature))
 }
 
-fn judge_one(signature: &Signature, lists: &[Vec<Fingerprint>], ignore_expiry: bool) -> Result<Signer, Reason> {
+fn judge_one(signature: &Signature, lists: &[Vec<Fingerprint>], tolerance: Tolerance) -> Result<Signer, Reason> {
     match signature.fault {
         None => {}
-        Some(SignatureFault::Expired) if ignore_expiry => {}
+        Some(SignatureFault::Expired) if tolerance.expired => {}
         Some(fault) => return Err(Reason::GpgBadSignature(fault)),
+    }
+    if signature.sha1 && !tolerance.sha1 {
+        return Err(Reason::GpgBadSignature(SignatureFault::Weak));
     }
     let Some(by) = &signature.by else {
         return Err(Reason::GpgBadSignature(SignatureFault::UnknownSigner));
@@ -96,16 +108,20 @@ mod tests {
     }
 
     fn signature(by: Option<KeyPath>, fault: Option<SignatureFault>) -> Signature {
-        Signature { by, user_id: None, fault }
+        Signature { by, user_id: None, fault, sha1: false }
     }
 
     fn opened(signatures: Vec<Signature>) -> Opened {
         Opened { plaintext: Secret::new(Vec::new()), recipient: Some(path(1, 2)), signatures }
     }
 
-    fn listed(lists: &[&[u8]], ignore_expiry: bool) -> SignerRule {
+    fn listed(lists: &[&[u8]], expired: bool) -> SignerRule {
+        tolerant(lists, Tolerance { expired, sha1: false })
+    }
+
+    fn tolerant(lists: &[&[u8]], tolerance: Tolerance) -> SignerRule {
         let lists = lists.iter().map(|list| list.iter().map(|octet| key(*octet)).collect()).collect();
-        SignerRule::Listed { lists, ignore_expiry }
+        SignerRule::Listed { lists, tolerance }
     }
 
     #[test]
@@ -151,6 +167,25 @@ mod tests {
         // A signature whose issuer is not known says nothing true, whatever fault it is given.
         let nobody = opened(vec![signature(None, Some(Expired)), signature(None, None)]);
         assert!(listed(&[&[5]], true).judge(&nobody).is_err());
+    }
+
+    /// What one setting lets through does not hide what the other is for.
+    #[test]
+    fn sha1_can_be_allowed_by_itself() {
+        let weak = |fault| opened(vec![Signature { sha1: true, ..signature(Some(path(5, 5)), fault) }]);
+        let judge =
+            |expired, sha1, fault| tolerant(&[&[5]], Tolerance { expired, sha1 }).judge(&weak(fault)).map(|_| ());
+        let refused = |fault| Err(Reason::GpgBadSignature(fault));
+        let expired = Some(SignatureFault::Expired);
+        assert_eq!(judge(false, false, None), refused(SignatureFault::Weak));
+        assert_eq!(judge(false, true, None), Ok(()));
+        assert_eq!(judge(true, false, expired), refused(SignatureFault::Weak));
+        assert_eq!(judge(false, true, expired), refused(SignatureFault::Expired));
+        assert_eq!(judge(true, true, expired), Ok(()));
+        for fault in [SignatureFault::Weak, SignatureFault::Bad, SignatureFault::UnknownSigner, SignatureFault::Revoked]
+        {
+            assert_eq!(judge(true, true, Some(fault)), refused(fault));
+        }
     }
 
     /// A bad signature beside a good one means that somebody tampered.

@@ -17,6 +17,7 @@ mod keys;
 mod kind;
 mod names;
 mod pack;
+mod probe;
 mod sealer;
 mod unlock;
 

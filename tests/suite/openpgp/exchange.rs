@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use fwknop::crypto::openpgp::gpgme::{GnuPg, GpgmeSealer};
 use fwknop::crypto::openpgp::sequoia::{KeyFile, Keys, SequoiaSealer};
-use fwknop::crypto::openpgp::{Engine, Opened, SealError, Sealer, SignerPassphrase, SignerRule, framing};
+use fwknop::crypto::openpgp::{Engine, Opened, SealError, Sealer, SignerPassphrase, SignerRule, Tolerance, framing};
 use fwknop::reason::{Reason, SignatureFault};
 use fwknop::secret::Passphrase;
 use fwknop::time::Timestamp;
@@ -255,7 +255,7 @@ fn keyring(server: &Key, others: &[&Key]) -> Keys {
 
 fn listed(key: &Key) -> SignerRule {
     let fingerprint = key.fingerprint.parse().expect("a fingerprint");
-    SignerRule::Listed { lists: vec![vec![fingerprint]], ignore_expiry: false }
+    SignerRule::Listed { lists: vec![vec![fingerprint]], tolerance: Tolerance::default() }
 }
 
 fn from_files(server: &Key, client: Option<&Key>, passphrase: Option<&Passphrase>) -> Result<SequoiaSealer, SealError> {

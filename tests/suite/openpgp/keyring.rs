@@ -32,7 +32,12 @@ fn every_vector_gets_its_verdict_from_gpg_itself() {
         homes.borrow_mut().push(home);
         let passphrase = passphrase.map(|text| Passphrase::new(text.into()));
         let (engine, warnings) = keyring::left_to_gpg(&gpg, passphrase.as_ref(), NOW).expect("a keyring");
-        assert!(warnings.is_empty(), "{warnings:?}");
+        let locked: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        match passphrase.as_ref().map(Passphrase::expose) {
+            Some(PASSPHRASE) => assert_eq!(locked, [""; 0]),
+            Some(_) => assert!(locked[0].contains("does not unlock") && locked.len() == 1, "{locked:?}"),
+            None => assert!(locked[0].contains("none is given") && locked.len() == 1, "{locked:?}"),
+        }
         engine
     });
 }

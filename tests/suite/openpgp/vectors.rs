@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::gpgme::GpgmeEngine;
 use fwknop::crypto::openpgp::sequoia::{Found, Keys};
-use fwknop::crypto::openpgp::{Engine, Fingerprint, RecipientRule, SignerRule, framing};
+use fwknop::crypto::openpgp::{Engine, Fingerprint, RecipientRule, SignerRule, Tolerance, framing};
 use fwknop::reason::Reason;
 use fwknop::secret::Passphrase;
 use fwknop::spa::{Digest, Message};
@@ -181,7 +181,8 @@ fn signer_rule(server: &Value, keys: &Keys) -> SignerRule {
     }
     let lists = ["GPG_REMOTE_ID", "GPG_FINGERPRINT_ID"].into_iter().filter_map(|name| server[name].as_str());
     let list = |text: &str| -> Vec<Fingerprint> { text.split(',').filter_map(|id| one(keys.find(id))).collect() };
-    SignerRule::Listed { lists: lists.map(list).collect(), ignore_expiry: server["GPG_IGNORE_SIG_VERIFY_ERROR"] == "Y" }
+    let tolerance = Tolerance { expired: server["GPG_IGNORE_SIG_VERIFY_ERROR"] == "Y", sha1: false };
+    SignerRule::Listed { lists: lists.map(list).collect(), tolerance }
 }
 
 /// An id that names no key of the keyring is a mistake that a daemon reports at its start; here it is left out.

@@ -2,6 +2,7 @@
 //! ([`GpgmeEngine`]). GPGME runs gpg for each operation.
 
 mod engine;
+mod run;
 mod sealer;
 
 use std::io::Write;

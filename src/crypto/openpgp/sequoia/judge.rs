@@ -12,7 +12,7 @@ use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, ValidErasedKeyAmalgama
 use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use pgp::packet::key::PublicParts;
 use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
-use pgp::types::{RevocationStatus, SignatureType};
+use pgp::types::{HashAlgorithm, RevocationStatus, SignatureType};
 use pgp::{Cert, KeyHandle};
 
 use super::{Keys, lenient_policy};
@@ -49,6 +49,7 @@ impl Judge<'_> {
             by: KeyPath::of(&key),
             user_id: self.user_id(key.cert()),
             fault: self.fault(signature, text, &key),
+            sha1: is_sha1(signature),
         });
         let (mut bad, fitting): (Vec<_>, Vec<_>) = judged.partition(|s| s.fault == Some(SignatureFault::Bad));
         if !fitting.is_empty() {
@@ -56,12 +57,14 @@ impl Judge<'_> {
         }
         bad.truncate(1);
         if bad.is_empty() {
-            bad.push(Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner) });
+            let fault = Some(SignatureFault::UnknownSigner);
+            bad.push(Signature { by: None, user_id: None, fault, sha1: is_sha1(signature) });
         }
         bad
     }
 
-    /// The same for a signature that somebody else has verified: one verdict for each certificate that holds `key`.
+    /// The same for a signature that somebody else has verified, who knows its digest: one verdict for each certificate
+    /// that holds `key`.
     pub fn holders(&self, key: &KeyHandle, made: Option<SystemTime>) -> Vec<Signature> {
         let now = self.now.to_system_time();
         let fault = |key: &SignedKey<'_>| match made {
@@ -70,8 +73,12 @@ impl Judge<'_> {
             Some(made) => self.key_fault(key, now.max(made)),
         };
         let named = self.keys.named(std::slice::from_ref(key)).take(NAMESAKES);
-        let judged =
-            named.map(|key| Signature { by: KeyPath::of(&key), user_id: self.user_id(key.cert()), fault: fault(&key) });
+        let judged = named.map(|key| Signature {
+            by: KeyPath::of(&key),
+            user_id: self.user_id(key.cert()),
+            fault: fault(&key),
+            sha1: false,
+        });
         judged.collect()
     }
 
@@ -90,7 +97,7 @@ impl Judge<'_> {
         if self.is_for_somebody_else(signature) {
             return Some(SignatureFault::Bad);
         }
-        if self.policy.signature(signature, HashAlgoSecurity::CollisionResistance).is_err() {
+        if self.is_weak(signature) {
             return Some(SignatureFault::Weak);
         }
         let now = self.now.to_system_time();
@@ -101,6 +108,13 @@ impl Judge<'_> {
         let at = now.max(made);
         let expired = signature.signature_validity_period().is_some_and(|period| made + period <= at);
         self.key_fault(key, at).or(expired.then_some(SignatureFault::Expired))
+    }
+
+    /// Apart from SHA-1, which is told separately.
+    fn is_weak(&self, signature: &pgp::packet::Signature) -> bool {
+        let mut policy = self.policy.clone();
+        policy.accept_hash(HashAlgorithm::SHA1);
+        policy.signature(signature, HashAlgoSecurity::CollisionResistance).is_err()
     }
 
     pub fn key_fault(&self, key: &SignedKey<'_>, at: SystemTime) -> Option<SignatureFault> {
@@ -167,7 +181,11 @@ fn is_ahead(made: SystemTime, now: SystemTime) -> bool {
 
 /// A signature that cannot even be parsed.
 pub(super) fn unreadable() -> Signature {
-    Signature { by: None, user_id: None, fault: Some(SignatureFault::Bad) }
+    Signature { by: None, user_id: None, fault: Some(SignatureFault::Bad), sha1: false }
+}
+
+fn is_sha1(signature: &pgp::packet::Signature) -> bool {
+    signature.hash_algo() == HashAlgorithm::SHA1
 }
 
 /// A user id is anybody's text: nothing in it may move a terminal's cursor or begin a new line in a log.

@@ -15,7 +15,7 @@ use pgp::serialize::stream::{ArbitraryWriter, Compressor, Encryptor, LiteralWrit
 use pgp::types::{CompressionAlgorithm, Features, KeyFlags, ReasonForRevocation};
 
 use super::*;
-use crate::crypto::openpgp::{Fingerprint, Signature, SignerRule};
+use crate::crypto::openpgp::{Fingerprint, Signature, SignerRule, Tolerance};
 use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 
@@ -117,7 +117,7 @@ impl Plan<'_> {
 
 fn listed(cert: &Cert) -> SignerRule {
     let key = Fingerprint::from_bytes(cert.fingerprint().as_bytes()).unwrap();
-    SignerRule::Listed { lists: vec![vec![key]], ignore_expiry: false }
+    SignerRule::Listed { lists: vec![vec![key]], tolerance: Tolerance::default() }
 }
 
 /// What is wrong with the one signature.
@@ -342,7 +342,7 @@ fn a_signer_we_do_not_know_is_nobody() {
     let keys = keyring(&[&server], &[]);
     let message = Plan { to: vec![&server], signers: vec![&client], ..Plan::default() }.make(b"x");
     let opened = keys.open(&message, NOW).unwrap();
-    let nobody = Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner) };
+    let nobody = Signature { by: None, user_id: None, fault: Some(SignatureFault::UnknownSigner), sha1: false };
     assert_eq!(opened.signatures, [nobody]);
 }
 
