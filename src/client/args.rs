@@ -194,7 +194,7 @@ pub struct GpgArgs {
     /// Key ring directory [default: GnuPG's own]
     #[arg(long, value_name = "DIR")]
     gpg_home_dir: Option<String>,
-    /// GnuPG program
+    /// GnuPG program, which then makes the message
     #[arg(long, value_name = "PATH")]
     gpg_exe: Option<String>,
     /// Let gpg-agent ask for the passphrase (also the default when none is given)

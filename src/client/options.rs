@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::compose::{Allow, Ask, NatAsk, OuterPort, TimeOffset};
 use super::layers::{Layer, Layers, Said};
 use super::values;
+use crate::config::EngineChoice;
 use crate::config::{Checked, Complaints, Fault};
 use crate::crypto::rijndael::Mode;
 use crate::net::PortSet;
@@ -37,6 +38,8 @@ pub struct GpgOptions {
     pub signer: Option<String>,
     pub home: Option<PathBuf>,
     pub exe: Option<PathBuf>,
+    /// What makes the message when the keys are in a GnuPG home.
+    pub engine: EngineChoice,
     pub passphrase: PassphraseSource,
 }
 
@@ -251,6 +254,11 @@ impl Reader<'_> {
             signer: layers.text("GPG_SIGNER").map(str::to_owned),
             home: path("GPG_HOMEDIR"),
             exe: path("GPG_EXE"),
+            // Who names a gpg program wants it to do the work.
+            engine: match (layers.text("GPG_ENGINE"), layers.text("GPG_EXE")) {
+                (Some("gpgme"), _) | (None, Some(_)) => EngineChoice::Gpgme,
+                _ => EngineChoice::Sequoia,
+            },
             passphrase: self.passphrase(),
         })
     }

@@ -8,13 +8,16 @@
 
 mod files;
 mod home;
+pub mod keybox;
 mod permissions;
+mod public;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use files::{KeyData, from_files, read as read_file};
 pub use home::{Gpg, from_home, left_to_gpg};
+pub use public::certificates_named;
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 

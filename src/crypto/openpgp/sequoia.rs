@@ -12,6 +12,7 @@
 
 mod addressed;
 mod bounds;
+mod home;
 mod judge;
 mod keys;
 mod kind;
@@ -34,6 +35,7 @@ use pgp::types::SymmetricAlgorithm;
 
 pub use addressed::Addressed;
 pub use bounds::Bounds;
+pub use home::{HomeKeys, HomeSigner};
 pub use judge::printable;
 pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;

@@ -201,7 +201,7 @@ fn keys_that_cannot_be_used_are_named() {
         (&["--gpg-recipient-key", "example.org"], "the recipient 'example.org' means several keys"),
         (
             &["--gpg-recipient-key", "server-rsa", "--gpg-signer-key", "server-rsa"],
-            "no key for the signer 'server-rsa'",
+            "cannot be used: its secret part is not here",
         ),
     ] {
         let ask = ["--no-rc-file", "-T", "-A", "tcp/22", "-s", "--gpg-no-signing-pw", "--gpg-home-dir", home];
@@ -239,11 +239,12 @@ fn large_keys_are_refused_or_noted() {
     assert!(run.code == Some(0) && !run.err.contains("fragmented"), "{}", run.err);
 }
 
-/// Just too long for the original, whose GnuPG compresses, which makes short text longer.
-const FITS: &str = "a-gpg-rsa4096-signed-rsa2048-both-sha512";
+/// Too long as gpg makes them, which is what the original sends; ours are shorter.
+const FIT: [&str; 3] =
+    ["a-gpg-rsa3072-signed-rsa4096", "a-gpg-rsa4096-signed-rsa3072", "a-gpg-rsa4096-signed-rsa2048-both-sha512"];
 
 #[test]
-fn what_the_original_refuses_for_its_size_is_refused() {
+fn what_the_original_refuses_for_its_size_mostly_fits() {
     let client = gpg::Home::new();
     for name in
         ["client-rsa2048.sec", "client-rsa3072.sec", "client-rsa4096.sec", "server-rsa3072.pub", "server-rsa4096.pub"]
@@ -264,7 +265,7 @@ fn what_the_original_refuses_for_its_size_is_refused() {
         let args: Vec<&str> = ["-T", "--no-rc-file"].into_iter().chain(args).collect();
         let run = Home::new().run(&args);
         seen += 1;
-        if vector["id"] == FITS {
+        if FIT.contains(&vector["id"].as_str().unwrap()) {
             assert_eq!(run.code, Some(0), "{}", run.err);
             continue;
         }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
+use pgp::packet::Key;
+use pgp::packet::key::{PublicParts, UnspecifiedRole};
 
 use super::keys::fingerprint;
 use crate::crypto::openpgp::Fingerprint;
@@ -53,6 +55,20 @@ impl Wanted {
             1 => found.pop_first().map_or(Found::None, Found::One),
             _ => Found::Several(found.into_iter().collect()),
         }
+    }
+
+    /// Those that are meant: by the digits of a key, else by a whole e-mail address, else by a part of a user id.
+    pub fn choose<'c>(&self, certs: &'c [Cert]) -> Vec<&'c Cert> {
+        let by = |how: &dyn Fn(&Cert) -> bool| certs.iter().filter(|cert| how(cert)).collect::<Vec<_>>();
+        let ways: [&dyn Fn(&Cert) -> bool; 3] =
+            [&|cert| !self.keys_of(cert).is_empty(), &|cert| self.is_address_of(cert), &|cert| self.is_part_of(cert)];
+        ways.into_iter().map(by).find(|found| !found.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether its digits are those of this key.
+    pub fn is_key(&self, key: &Key<PublicParts, UnspecifiedRole>) -> bool {
+        let named = fingerprint(&key.fingerprint());
+        self.digits.as_ref().zip(named).is_some_and(|(digits, key)| key.ends_with(digits))
     }
 
     /// Whether it means this certificate or a key in it.
