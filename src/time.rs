@@ -40,6 +40,12 @@ impl Timestamp {
         Age { seconds: if now >= then { distance } else { -distance } }
     }
 
+    /// `None`: before 1970.
+    pub fn of_system_time(time: SystemTime) -> Option<Self> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(Self::from_secs(since.as_secs()))
+    }
+
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(self.0).unwrap_or(UNIX_EPOCH)
     }

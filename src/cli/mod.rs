@@ -3,6 +3,7 @@
 
 pub mod consent;
 pub mod key_gen;
+pub mod keys;
 pub mod private_file;
 pub mod prompt;
 

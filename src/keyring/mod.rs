@@ -9,6 +9,7 @@
 mod files;
 mod home;
 pub mod keybox;
+pub mod manage;
 mod permissions;
 mod public;
 

@@ -10,6 +10,7 @@
 //! refused as [`Reason::GpgDecrypt`], signatures of that kind are [`SignatureFault::Weak`](crate::reason::SignatureFault).
 //! gpg reads them (`GPG_ENGINE gpgme`).
 
+mod about;
 mod addressed;
 mod bounds;
 mod home;
@@ -33,6 +34,7 @@ use pgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, Messa
 use pgp::policy::StandardPolicy;
 use pgp::types::SymmetricAlgorithm;
 
+pub use about::{About, AboutKey};
 pub use addressed::Addressed;
 pub use bounds::Bounds;
 pub use home::{HomeKeys, HomeSigner};

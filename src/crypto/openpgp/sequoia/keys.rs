@@ -178,7 +178,7 @@ impl Keys {
         certs.flat_map(|cert| cert.keys()).filter(|key| ids.iter().any(|id| id.aliases(key.key().key_handle())))
     }
 
-    fn add_cert(&mut self, cert: Cert) {
+    pub(super) fn add_cert(&mut self, cert: Cert) {
         let primary = cert.fingerprint();
         // Both halves are the same certificate, so merging cannot fail.
         let merged = match self.certs.remove(&primary) {
