@@ -135,6 +135,8 @@ pub enum SignatureFault {
     NotYetValid,
     /// An algorithm the policy refuses, such as MD5, in the signature or in what binds its key.
     Weak,
+    /// An algorithm that this process has no arithmetic for: nothing was verified.
+    Unsupported,
     /// Made by a key that may not sign.
     WrongUse,
 }
@@ -148,6 +150,7 @@ impl fmt::Display for SignatureFault {
             SignatureFault::Revoked => "revoked",
             SignatureFault::NotYetValid => "not-yet-valid",
             SignatureFault::Weak => "weak",
+            SignatureFault::Unsupported => "unsupported",
             SignatureFault::WrongUse => "wrong-use",
         })
     }

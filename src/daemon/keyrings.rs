@@ -95,7 +95,10 @@ impl config::Keyrings for Keyrings {
     }
 
     fn standing(&self, keyring: KeyringId, key: &Fingerprint) -> Option<SignatureFault> {
-        self.get(keyring)?.certificates().standing(key, self.now)
+        match self.get(keyring)? {
+            Reader::Sequoia(keys) => keys.standing(key, self.now),
+            Reader::Gpgme(engine) => engine.standing(key, self.now),
+        }
     }
 }
 

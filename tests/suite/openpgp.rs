@@ -2,4 +2,5 @@
 
 mod exchange;
 mod keyring;
+mod matrix;
 pub mod vectors;

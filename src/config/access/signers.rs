@@ -186,6 +186,9 @@ fn unusable(fault: SignatureFault) -> (&'static str, &'static str) {
         SignatureFault::Weak => {
             ("it is bound by weak signatures, such as SHA-1", "let its owner renew them with SHA-256; import it again")
         }
+        SignatureFault::Unsupported => {
+            ("it is of a kind that cannot be verified here", "use a key with RSA or Ed25519, or GPG_ENGINE gpgme")
+        }
         SignatureFault::WrongUse => ("it may not sign", "list the key that signs, or its primary key"),
         SignatureFault::Bad | SignatureFault::UnknownSigner => {
             ("its own signatures are not valid", "let its owner export it anew, and import it again")

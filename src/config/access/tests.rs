@@ -271,6 +271,7 @@ fn listed_keys_that_cannot_sign_are_mentioned() {
         (SignatureFault::Expired, "it has expired"),
         (SignatureFault::Revoked, "it has been revoked"),
         (SignatureFault::Weak, "it is bound by weak signatures, such as SHA-1"),
+        (SignatureFault::Unsupported, "it is of a kind that cannot be verified here"),
         (SignatureFault::WrongUse, "it may not sign"),
     ] {
         let expected = format!("access.conf:4: GPG_FINGERPRINT_ID: nobody gets in with the key {ALICE}: {why}");

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn only_expiry_can_be_ignored_and_only_when_asked() {
         use SignatureFault::*;
-        for fault in [Bad, UnknownSigner, Expired, Revoked, NotYetValid, Weak, WrongUse] {
+        for fault in [Bad, UnknownSigner, Expired, Revoked, NotYetValid, Weak, Unsupported, WrongUse] {
             let message = opened(vec![signature(Some(path(5, 5)), Some(fault))]);
             let refused = Err(Reason::GpgBadSignature(fault));
             assert_eq!(listed(&[&[5]], false).judge(&message), refused.clone());

@@ -7,7 +7,8 @@
 //! plaintext may be long.
 //!
 //! Limits of this engine as built (Nettle 3.8): no OCB, no brainpool curves, no ElGamal, no bzip2. Such messages are
-//! refused as [`Reason::GpgDecrypt`], signatures of that kind are [`SignatureFault::Weak`](crate::reason::SignatureFault).
+//! refused as [`Reason::GpgDecrypt`], signatures of that kind are
+//! [`SignatureFault::Unsupported`](crate::reason::SignatureFault).
 //! gpg reads them (`GPG_ENGINE gpgme`).
 
 mod about;

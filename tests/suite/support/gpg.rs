@@ -70,6 +70,20 @@ impl Home {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Makes the agent read its configuration again.
+    pub fn reload_agent(&self) {
+        self.ask_agent("RELOADAGENT");
+    }
+
+    /// One command to the agent, which is started if it is not there; it must agree.
+    pub fn ask_agent(&self, command: &str) {
+        let mut connect = Command::new("gpg-connect-agent");
+        let output = connect.arg("--homedir").arg(self.path()).args([command, "/bye"]).output();
+        let output = output.unwrap_or_else(|error| panic!("gpg-connect-agent: {error}"));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with("OK"), "{command}: {said}");
+    }
+
     fn generate(&self, name: &'static str, algorithms: (&str, &str), passphrase: Option<&'static str>) -> Key {
         let user = format!("{name} <{name}@example.org>");
         let unlock = ["--passphrase", passphrase.unwrap_or("")];

@@ -48,6 +48,11 @@ impl GpgmeEngine {
         &self.decrypting
     }
 
+    /// What would be wrong now with every signature by this key, as far as we can tell: see [`worse`].
+    pub fn standing(&self, key: &Fingerprint, now: Timestamp) -> Option<SignatureFault> {
+        worse(None, self.certificates.standing(key, now))
+    }
+
     /// Whether gpg can use this key now. `None`: that cannot be tried.
     pub fn can_use(&self, key: &Fingerprint) -> Option<bool> {
         let probe = self.certificates.probe(key)?;
@@ -113,9 +118,11 @@ impl Engine for GpgmeEngine {
     }
 }
 
-/// Expiry is what a stanza may choose to ignore, so any other fault hides it.
-fn worse(one: Option<SignatureFault>, other: Option<SignatureFault>) -> Option<SignatureFault> {
-    let faults = || one.into_iter().chain(other);
+/// Expiry is what a stanza may choose to ignore, so any other fault hides it. Keys that we have no arithmetic for are gpg's
+/// to judge: it knows what binds them, and tells when they have expired or are revoked.
+fn worse(gpgs: Option<SignatureFault>, ours: Option<SignatureFault>) -> Option<SignatureFault> {
+    let ours = ours.filter(|fault| *fault != SignatureFault::Unsupported);
+    let faults = || gpgs.into_iter().chain(ours);
     faults().find(|fault| *fault != SignatureFault::Expired).or(faults().next())
 }
 
@@ -154,11 +161,14 @@ mod tests {
 
     #[test]
     fn what_a_stanza_may_ignore_never_hides_what_it_may_not() {
-        use SignatureFault::{Expired, Revoked};
+        use SignatureFault::{Expired, Revoked, Unsupported};
         assert_eq!(worse(None, None), None);
         assert_eq!(worse(Some(Expired), None), Some(Expired));
         assert_eq!(worse(Some(Expired), Some(Revoked)), Some(Revoked));
         assert_eq!(worse(Some(Revoked), Some(Expired)), Some(Revoked));
+        assert_eq!(worse(None, Some(Unsupported)), None);
+        assert_eq!(worse(Some(Expired), Some(Unsupported)), Some(Expired));
+        assert_eq!(worse(Some(Unsupported), None), Some(Unsupported));
     }
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -92,9 +92,8 @@ fn fault(error: Error) -> SignatureFault {
         code if code == Error::NO_PUBKEY.code() => SignatureFault::UnknownSigner,
         code if code == Error::KEY_EXPIRED.code() || code == Error::SIG_EXPIRED.code() => SignatureFault::Expired,
         code if code == Error::CERT_REVOKED.code() => SignatureFault::Revoked,
-        code if code == Error::UNSUPPORTED_ALGORITHM.code() || code == Error::DIGEST_ALGO.code() => {
-            SignatureFault::Weak
-        }
+        code if code == Error::UNSUPPORTED_ALGORITHM.code() => SignatureFault::Unsupported,
+        code if code == Error::DIGEST_ALGO.code() => SignatureFault::Weak,
         code if code == Error::WRONG_KEY_USAGE.code() => SignatureFault::WrongUse,
         _ => SignatureFault::Bad,
     }

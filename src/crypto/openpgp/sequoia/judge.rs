@@ -15,6 +15,7 @@ use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
 use pgp::types::{HashAlgorithm, RevocationStatus, SignatureType};
 use pgp::{Cert, KeyHandle};
 
+use super::kind::is_supported;
 use super::{Keys, lenient_policy};
 use crate::crypto::openpgp::{Fingerprint, KeyPath, Signature};
 use crate::reason::SignatureFault;
@@ -84,15 +85,15 @@ impl Judge<'_> {
 
     /// In the order of what it would mean to overlook it. Expiry is last, because a stanza may choose to ignore it.
     fn fault(&self, signature: &pgp::packet::Signature, text: &[u8], key: &SignedKey<'_>) -> Option<SignatureFault> {
-        if !signature.hash_algo().is_supported() || !key.key().pk_algo().is_supported() {
-            return Some(SignatureFault::Weak);
+        if !signature.hash_algo().is_supported() || !is_supported(key.key()) {
+            return Some(SignatureFault::Unsupported);
         }
         let Some(made) = signature.signature_creation_time() else { return Some(SignatureFault::Bad) };
         if made < key.key().creation_time() {
             return Some(SignatureFault::NotYetValid);
         }
         if let Err(error) = verify(signature, text, key) {
-            return Some(if is_unsupported(&error) { SignatureFault::Weak } else { SignatureFault::Bad });
+            return Some(if is_unsupported(&error) { SignatureFault::Unsupported } else { SignatureFault::Bad });
         }
         if self.is_for_somebody_else(signature) {
             return Some(SignatureFault::Bad);
@@ -119,8 +120,7 @@ impl Judge<'_> {
 
     pub fn key_fault(&self, key: &SignedKey<'_>, at: SystemTime) -> Option<SignatureFault> {
         let Ok(valid) = key.clone().with_policy(self.policy, at) else {
-            let bound = key.clone().with_policy(&lenient_policy(), at).is_ok();
-            return Some(if bound { SignatureFault::Weak } else { SignatureFault::WrongUse });
+            return Some(self.why_unbound(key, at));
         };
         if self.is_revoked(&valid) {
             return Some(SignatureFault::Revoked);
@@ -133,6 +133,15 @@ impl Judge<'_> {
             Err(error) if matches!(error.downcast_ref(), Some(pgp::Error::Expired(_))) => Some(SignatureFault::Expired),
             Err(_) => Some(SignatureFault::NotYetValid),
         }
+    }
+
+    /// Why nothing that counts says what the key is for.
+    fn why_unbound(&self, key: &SignedKey<'_>, at: SystemTime) -> SignatureFault {
+        if !is_supported(key.cert().primary_key().key()) || !is_supported(key.key()) {
+            return SignatureFault::Unsupported;
+        }
+        let bound = key.clone().with_policy(&lenient_policy(), at).is_ok();
+        if bound { SignatureFault::Weak } else { SignatureFault::WrongUse }
     }
 
     fn is_revoked(&self, key: &ValidKey<'_>) -> bool {

@@ -15,6 +15,7 @@ use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
 
 use super::judge::{Judge, printable};
+use super::kind;
 use super::names::{Found, Wanted};
 use super::policy;
 use super::unlock::{Lock, may_decrypt, unlock};
@@ -66,7 +67,7 @@ pub enum Notice {
     )]
     WrongPassphrase { key: Fingerprint, user_id: String },
     #[error(
-        "secret key {key} ({user_id}) is of a kind that cannot decrypt here ({algorithm})\n     use a server key with RSA or Curve25519"
+        "secret key {key} ({user_id}) is of a kind that cannot decrypt here ({algorithm})\n     use a server key with RSA or Curve25519, or let gpg read with GPG_ENGINE gpgme"
     )]
     Unsupported { key: Fingerprint, user_id: String, algorithm: String },
     #[error(
@@ -199,13 +200,14 @@ impl Keys {
                 continue;
             }
             let algorithm = key.key().pk_algo();
+            let of_kind = kind::algorithm(key.key());
             let about = || (path.key.clone(), user_id(cert));
             let pair = unlock(key.key().clone(), passphrase).map_err(|lock| {
                 let (key, user_id) = about();
                 match lock {
                     Lock::NoPassphrase => Notice::NoPassphrase { key, user_id },
                     Lock::WrongPassphrase => Notice::WrongPassphrase { key, user_id },
-                    Lock::Unsupported => Notice::Unsupported { key, user_id, algorithm: algorithm.to_string() },
+                    Lock::Unsupported => Notice::Unsupported { key, user_id, algorithm: of_kind },
                     Lock::Elsewhere => Notice::Elsewhere { key, user_id },
                 }
             });

@@ -5,7 +5,7 @@ use sequoia_openpgp as pgp;
 use pgp::Cert;
 use pgp::crypto::mpi;
 use pgp::packet::Key;
-use pgp::packet::key::{PublicParts, UnspecifiedRole};
+use pgp::packet::key::{KeyParts, KeyRole, PublicParts, UnspecifiedRole};
 use pgp::types::Curve;
 
 use super::policy;
@@ -38,6 +38,27 @@ impl Pair {
 pub(super) fn kind(key: &Key<PublicParts, UnspecifiedRole>, cert: &Cert, role: Role) -> Result<KeyKind, SealError> {
     let unknown = "its kind is too new for servers, or too large for a packet";
     KeyKind::of(key).ok_or_else(|| unusable(cert, role, unknown, advice(role)))
+}
+
+/// Whether there is arithmetic for it here. Nettle has none for ElGamal and the brainpool curves.
+pub(super) fn is_supported<P: KeyParts, R: KeyRole>(key: &Key<P, R>) -> bool {
+    key.pk_algo().is_supported() && curve(key).is_none_or(Curve::is_supported)
+}
+
+fn curve<P: KeyParts, R: KeyRole>(key: &Key<P, R>) -> Option<&Curve> {
+    use mpi::PublicKey::{ECDH, ECDSA, EdDSA};
+    match key.mpis() {
+        EdDSA { curve, .. } | ECDSA { curve, .. } | ECDH { curve, .. } => Some(curve),
+        _ => None,
+    }
+}
+
+/// What a key is made of, for people.
+pub(super) fn algorithm<P: KeyParts, R: KeyRole>(key: &Key<P, R>) -> String {
+    match curve(key) {
+        Some(curve) => format!("{}, {curve}", key.pk_algo()),
+        None => key.pk_algo().to_string(),
+    }
 }
 
 impl KeyKind {

@@ -8,6 +8,7 @@ use pgp::crypto::KeyPair;
 use pgp::packet::Key;
 use pgp::packet::key::{SecretKeyMaterial, SecretParts, UnspecifiedRole};
 
+use super::kind::is_supported;
 use super::lenient_policy;
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
@@ -22,7 +23,8 @@ pub(super) fn may_decrypt(key: &ErasedKeyAmalgamation<'_, SecretParts>, now: Tim
         Some(Some(flags)) => can && (flags.for_transport_encryption() || flags.for_storage_encryption()),
         // Nothing said: old certificates do not.
         Some(None) => can,
-        None => false,
+        // What binds it cannot be verified, and it cannot be used either: so its owner should hear of it.
+        None => can && !(is_supported(key.cert().primary_key().key()) && is_supported(key.key())),
     }
 }
 
@@ -35,7 +37,7 @@ pub(super) enum Lock {
 }
 
 pub(super) fn unlock(key: Key<SecretParts, UnspecifiedRole>, passphrase: Option<&Passphrase>) -> Result<KeyPair, Lock> {
-    if !key.pk_algo().is_supported() {
+    if !is_supported(&key) {
         return Err(Lock::Unsupported);
     }
     let key = match key.secret() {

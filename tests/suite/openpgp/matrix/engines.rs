@@ -1,0 +1,78 @@
+//! The engines, each opened as the daemon opens it. A new one needs a line here, and is then held against everything.
+
+use std::path::Path;
+
+use fwknop::crypto::openpgp::Engine;
+use fwknop::crypto::openpgp::sequoia::Keys;
+use fwknop::keyring::{self, Gpg};
+use fwknop::secret::Passphrase;
+use fwknop::time::Timestamp;
+
+use super::specimens::{Specimen, specimens};
+use crate::support::gpg::Home;
+
+/// One way to read messages.
+pub struct Kind {
+    pub name: &'static str,
+    open: fn(&Path, Option<&Passphrase>) -> Ring,
+    /// Has the arithmetic of ElGamal and brainpool.
+    pub reads_everything: bool,
+    /// Uses a passphrase that gpg-agent remembers.
+    pub asks_the_agent: bool,
+}
+
+pub static ENGINES: [Kind; 2] = [
+    Kind { name: "sequoia, keys in memory", open: in_memory, reads_everything: false, asks_the_agent: false },
+    Kind { name: "gpgme", open: left_to_gpg, reads_everything: true, asks_the_agent: true },
+];
+
+impl Kind {
+    pub fn open(&self, home: &Home, passphrase: Option<&str>) -> Ring {
+        let passphrase = passphrase.map(|text| Passphrase::new(text.into()));
+        (self.open)(home.path(), passphrase.as_ref())
+    }
+}
+
+/// An engine with the keys of a home.
+pub struct Ring {
+    pub engine: Box<dyn Engine>,
+    /// What the operator is told when it is opened.
+    pub warnings: Vec<String>,
+}
+
+fn in_memory(home: &Path, passphrase: Option<&Passphrase>) -> Ring {
+    let loaded = keyring::from_home(&gpg(home), passphrase, Timestamp::now()).unwrap_or_else(|error| panic!("{error}"));
+    ring(loaded.keys, loaded.warnings)
+}
+
+fn left_to_gpg(home: &Path, passphrase: Option<&Passphrase>) -> Ring {
+    let opened = keyring::left_to_gpg(&gpg(home), passphrase, Timestamp::now());
+    let (engine, warnings) = opened.unwrap_or_else(|error| panic!("{error}"));
+    ring(engine, warnings)
+}
+
+fn ring(engine: impl Engine + 'static, warnings: Vec<keyring::Warning>) -> Ring {
+    Ring { engine: Box::new(engine), warnings: warnings.iter().map(ToString::to_string).collect() }
+}
+
+fn gpg(home: &Path) -> Gpg {
+    Gpg { home: home.into(), program: None }
+}
+
+/// Without GnuPG: the same keys from their files.
+pub fn from_files(specimens: &[&Specimen]) -> Keys {
+    let mut keys = Keys::default();
+    for specimen in specimens {
+        keys.add(specimen.secret.as_bytes(), None, Timestamp::now()).expect("a key");
+    }
+    keys
+}
+
+/// A home with all specimens that have a passphrase, or all that have none.
+pub fn home(locked: bool) -> Home {
+    let home = Home::new();
+    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
+    let wanted = specimens().iter().filter(|specimen| specimen.is_locked() == locked);
+    home.import(&wanted.map(|specimen| specimen.secret.as_str()).collect::<String>());
+    home
+}
