@@ -14,6 +14,7 @@ use crate::secret::Secret;
 #[command(
     name = "fwknop",
     override_usage = "fwknop -A <port list> [-s|-a <address>] -D <server> [options]\n       fwknop -n <stanza> [options]",
+    after_help = "Keys and servers:\n  fwknop key --help       your own keys, and those of servers\n  fwknop server --help    servers in the rc file, to be knocked at with -n",
     disable_version_flag = true,
     infer_long_args = true,
     args_override_self = true,

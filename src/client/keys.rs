@@ -79,6 +79,18 @@ const ADVICE: &str = "put it into the rc file or a key file, or write it to stan
 /// The client's limit: servers read no more of a line.
 const HMAC_MAX: usize = 128;
 
+/// The HMAC key in a file: base64 alone, or behind its name as `fwknop --key-gen-file` writes it.
+pub fn hmac_key_in(data: &Secret<Vec<u8>>) -> Option<Secret<String>> {
+    use base64::Engine as _;
+    let text = std::str::from_utf8(data.expose()).ok()?;
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let named =
+        lines().find_map(|line| line.strip_prefix("HMAC_KEY_BASE64")).map(|rest| rest.trim_start_matches(':').trim());
+    let key = named.or_else(|| lines().next().filter(|_| lines().count() == 1))?;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(key).map(Zeroizing::new).ok()?;
+    (!decoded.is_empty()).then(|| Secret::new(key.to_owned()))
+}
+
 /// A key as people call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {

@@ -10,6 +10,7 @@ pub mod gpg;
 pub mod keys;
 mod knock;
 pub mod layers;
+pub mod manage;
 mod new_keys;
 pub mod options;
 mod output;
@@ -34,7 +35,11 @@ use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
 use crate::config::Complaints;
 
 pub fn main() -> ExitCode {
-    let code = match Args::read(std::env::args_os()) {
+    let words: Vec<_> = std::env::args_os().collect();
+    if manage::asked(&words) {
+        return manage::main(words);
+    }
+    let code = match Args::read(words) {
         Ok(args) => match run(args) {
             Ok(()) => EXIT_OK,
             Err(failure) => failure.report(),

@@ -106,6 +106,37 @@ pub fn save(
     Ok(saved)
 }
 
+/// Removes a stanza and leaves all else as it is.
+pub fn remove(path: &Path, stanza: &str) -> Result<(), SaveError> {
+    if Syntax::of(path) == Syntax::Toml {
+        return Err(SaveError::Toml);
+    }
+    let failed = |source| SaveError::Read { path: path.to_owned(), source };
+    let path = fs::canonicalize(path).map_err(failed)?;
+    let text = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
+    let new = without(&text, stanza);
+    private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })
+}
+
+/// Comments above the next stanza belong to that.
+fn without(text: &str, stanza: &str) -> Secret<String> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let section = Section::find(&lines, stanza);
+    let headers = lines.iter().enumerate().filter(|(_, line)| is_header_of(line.trim(), stanza));
+    let mut gone = vec![false; lines.len()];
+    headers.for_each(|(at, _)| gone[at] = true);
+    section.settings.iter().for_each(|(at, _)| gone[*at] = true);
+    let kept = lines.iter().zip(gone).filter(|(_, gone)| !gone).map(|(line, _)| *line);
+    let mut new = Zeroizing::new(String::with_capacity(text.len()));
+    kept.for_each(|line| new.push_str(line));
+    Secret::new(new.to_string())
+}
+
+fn is_header_of(line: &str, stanza: &str) -> bool {
+    let name = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(name, _)| name.trim());
+    name.is_some_and(|name| name.eq_ignore_ascii_case(stanza))
+}
+
 /// The new text of the file.
 pub fn rewrite(
     text: &str,
@@ -196,8 +227,8 @@ impl<'t> Section<'t> {
             if line.is_empty() || line.starts_with(['#', ';']) {
                 continue;
             }
-            if let Some(rest) = line.strip_prefix('[') {
-                inside = rest.split_once(']').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(stanza));
+            if line.starts_with('[') {
+                inside = is_header_of(line, stanza);
             } else if inside {
                 let name = line.split([' ', '\t']).next().unwrap_or_default();
                 section.settings.push((at, name.strip_suffix(':').unwrap_or(name)));
@@ -253,6 +284,14 @@ fn render(line: &NewLine) -> Result<Secret<String>, SaveError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_stanza_goes_and_the_rest_stays() {
+        let text = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n[B]\nSPA_SERVER y\nKEY z\n# more\n[c]\nSPA_SERVER w\n";
+        let left = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n# more\n[c]\nSPA_SERVER w\n";
+        assert_eq!(without(text, "b").expose(), left);
+        assert_eq!(without(text, "d").expose(), text);
+    }
 
     fn line(name: &'static str, value: &str) -> NewLine {
         NewLine { name, value: Secret::new(value.into()) }

@@ -38,9 +38,9 @@ use pgp::types::SymmetricAlgorithm;
 pub use about::{About, AboutKey};
 pub use addressed::Addressed;
 pub use bounds::Bounds;
-pub use home::{HomeKeys, HomeSigner};
+pub use home::{HomeKeys, HomeSigner, SecretPlace, secret_places};
 pub use judge::printable;
-pub use keys::{Keys, Notice, Unreadable};
+pub use keys::{Keys, Notice, Unreadable, dearmored};
 pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer};
 
