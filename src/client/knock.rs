@@ -47,7 +47,7 @@ pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
     let keys = reader.read(&options)?;
     reader.warnings.iter().for_each(|warning| warn(&format!("warning: {warning}")));
 
-    let packet = Packet::seal(message, keys)?;
+    let packet = Packet::seal(message, keys, route(&options, options.send.port).room())?;
     packet.notes(options.verbose).iter().for_each(|note| warn(note));
     if options.verbose > 0 || args.files.test {
         print(&format!("{}\n", packet.table(&options.scheme)?))?;
@@ -103,13 +103,17 @@ fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failur
 }
 
 fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr, usize), Failure> {
-    let agent = options.send.user_agent.as_deref().unwrap_or(USER_AGENT);
-    if options.send.transport == Transport::Http && !agent.starts_with("Fwknop") {
+    let route = route(options, port);
+    if options.send.transport == Transport::Http && !route.user_agent.starts_with("Fwknop") {
         warn("note: servers read a request only when its User-Agent begins with Fwknop, unless told otherwise");
     }
+    Ok(route.send(packet.text())?)
+}
+
+fn route(options: &Options, port: u16) -> Route<'_> {
     let wants_ipv6 = matches!(options.ask.allow, Some(Allow::Address(address)) if address.is_ipv6());
-    let route = Route {
-        host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to go on without one
+    Route {
+        host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to send without one
         port,
         source_port: options.send.source_port,
         transport: options.send.transport,
@@ -118,9 +122,8 @@ fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr
             (false, true) => FamilyChoice::Ipv6First,
             (false, false) => FamilyChoice::Ipv4First,
         },
-        user_agent: agent,
-    };
-    Ok(route.send(packet.text())?)
+        user_agent: options.send.user_agent.as_deref().unwrap_or(USER_AGENT),
+    }
 }
 
 const USER_AGENT: &str = concat!("Fwknop/", env!("CARGO_PKG_VERSION"));

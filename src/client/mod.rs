@@ -16,6 +16,7 @@ pub mod options;
 mod output;
 pub mod packet;
 pub mod rc;
+pub mod room;
 pub mod send;
 pub mod stanza;
 pub mod table;

@@ -2,11 +2,13 @@
 
 use super::keys::{Keys, SealKey};
 use super::options::Scheme;
+use super::room::Size;
 use super::table::FieldTable;
 use crate::access::Stanza;
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp;
 use crate::crypto::openpgp::framing::{self, Prefix};
+use crate::crypto::openpgp::size::UNFRAGMENTED;
 use crate::crypto::rijndael::{self, RijndaelAuth};
 use crate::crypto::seal::{self, SealError, WireText};
 use crate::crypto::unseal::{Keyrings, Unsealing};
@@ -22,6 +24,8 @@ pub struct Packet {
     text: WireText,
     hmac: Option<HmacAuth>,
     seal: SealKey,
+    /// Of an OpenPGP message, whose keys are of a known kind.
+    size: Option<Size>,
 }
 
 /// Why a packet cannot be made, or is not what it should be. The second line says what to do.
@@ -31,36 +35,45 @@ pub enum PacketError {
     Message(#[from] MessageError),
     #[error(transparent)]
     OpenPgp(#[from] openpgp::SealError),
-    #[error(
-        "the packet would be {0} characters long, but a server takes {max} at most\n     \
-         use smaller keys: Curve25519 keys need about 530, RSA-2048 about 1030",
-        max = Envelope::MAX
-    )]
-    TooLong(usize),
+    #[error("the packet would be {length} characters long, but only {room} arrive in one piece\n     {advice}")]
+    TooLong { length: usize, room: usize, advice: String },
     #[error(transparent)]
     Seal(SealError),
     #[error("the packet made cannot be read again: {0}\n     this is a mistake in fwknop; please report it")]
     Check(Reason),
 }
 
-impl From<SealError> for PacketError {
-    fn from(error: SealError) -> Self {
-        match error {
-            SealError::TooLong(length) => PacketError::TooLong(length),
-            other => PacketError::Seal(other),
-        }
-    }
-}
-
 impl Packet {
-    pub fn seal(message: Message, keys: Keys) -> Result<Self, PacketError> {
+    /// Refuses what is longer than `room`, and that before a signature is asked for.
+    pub fn seal(message: Message, keys: Keys, room: usize) -> Result<Self, PacketError> {
         let plaintext = message.encode()?;
         let Keys { seal, hmac } = keys;
-        let text = match &seal {
-            SealKey::Rijndael(auth) => seal::rijndael(&plaintext, auth, hmac.as_ref())?,
-            SealKey::OpenPgp(sealer) => seal::openpgp(sealer.seal(plaintext.expose())?, hmac.as_ref())?,
+        let pair = match &seal {
+            SealKey::OpenPgp(sealer) => sealer.pair(),
+            SealKey::Rijndael(_) => None,
         };
-        Ok(Self { message, text, hmac, seal })
+        let (digest, hmac_digest) = (message.digest, hmac.as_ref().map(HmacAuth::digest));
+        let size = pair.map(|pair| Size { pair, text: plaintext.expose().len(), digest, hmac: hmac_digest });
+        let fitting = |length: usize| match length <= room {
+            true => Ok(()),
+            false => {
+                let advice = size.and_then(|size| size.what_fits(room));
+                Err(PacketError::TooLong { length, room, advice: advice.unwrap_or_else(|| SHORTER.to_owned()) })
+            }
+        };
+        size.map_or(Ok(()), |size| fitting(size.characters()))?;
+        let text = match &seal {
+            SealKey::Rijndael(auth) => seal::rijndael(&plaintext, auth, hmac.as_ref()),
+            SealKey::OpenPgp(sealer) => seal::openpgp(sealer.seal(plaintext.expose())?, hmac.as_ref()),
+        };
+        match text {
+            Ok(text) => {
+                fitting(text.len())?;
+                Ok(Self { message, text, hmac, seal, size })
+            }
+            Err(SealError::TooLong(length)) => fitting(length).and(Err(PacketError::Seal(SealError::TooLong(length)))),
+            Err(other) => Err(PacketError::Seal(other)),
+        }
     }
 
     pub fn text(&self) -> &str {
@@ -86,9 +99,13 @@ impl Packet {
             _ => {}
         }
         if verbose > 0 && length > UNFRAGMENTED {
-            notes.push(format!(
+            let mut note = format!(
                 "note: the packet has {length} characters; over {UNFRAGMENTED} it may be fragmented on the way and lost"
-            ));
+            );
+            if let Some(advice) = self.size.and_then(|size| size.what_fits(UNFRAGMENTED)) {
+                note.push_str(&format!("\n     {advice}"));
+            }
+            notes.push(note);
         }
         notes
     }
@@ -160,5 +177,5 @@ fn stanza_with(auth: &RijndaelAuth, hmac: Option<HmacAuth>) -> Stanza {
 /// From this length on the original takes a text for OpenPGP (`spec/wire.md` 7.3).
 const OPENPGP_MIN: usize = 400;
 
-/// What fits into one datagram wherever IPv6 gets through: 1280 octets without the headers.
-const UNFRAGMENTED: usize = 1232;
+/// What remains when no other key or digest helps.
+const SHORTER: &str = "ask for less, or make the names shorter";

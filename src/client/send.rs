@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::options::Transport;
+use super::room;
 
 /// Where and how a packet goes.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ pub enum SendError {
 }
 
 impl Route<'_> {
+    /// So many characters of a packet arrive in one piece.
+    pub fn room(&self) -> usize {
+        room::room(self.transport, self.host, self.http_request("").len())
+    }
+
     /// Sends `text`, trying the server's addresses in turn. Returns where it went and how many bytes.
     pub fn send(&self, text: &str) -> Result<(SocketAddr, usize), SendError> {
         let payload = match self.transport {

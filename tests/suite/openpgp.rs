@@ -3,4 +3,5 @@
 mod exchange;
 mod keyring;
 mod matrix;
+mod sizes;
 pub mod vectors;

@@ -307,16 +307,5 @@ fn gpg_opens(home: &Home, message: &[u8]) -> (String, String) {
 /// A P-256 key, made once.
 fn p256() -> &'static Key {
     static KEY: OnceLock<Key> = OnceLock::new();
-    KEY.get_or_init(|| {
-        let home = Home::new();
-        let empty = ["--passphrase", ""];
-        home.gpg(&[&empty[..], &["--quick-gen-key", "p256 <p256@example.org>", "nistp256", "sign,cert", "0"]].concat());
-        let listing = home.gpg(&["--with-colons", "--list-keys"]);
-        let fingerprint = listing.lines().find_map(|line| line.strip_prefix("fpr:::::::::")?.strip_suffix(':'));
-        let fingerprint = fingerprint.expect("it was made").to_owned();
-        home.gpg(&[&empty[..], &["--quick-add-key", &fingerprint, "nistp256", "encr", "0"]].concat());
-        let public = home.gpg(&["--armor", "--export", &fingerprint]);
-        let secret = home.gpg(&["--armor", "--export-secret-keys", &fingerprint]);
-        Key { name: "p256", fingerprint, public, secret, passphrase: None }
-    })
+    KEY.get_or_init(|| Home::new().generate("p256", ("nistp256", "nistp256"), None))
 }

@@ -84,7 +84,8 @@ impl Home {
         assert!(output.status.success() && said.starts_with("OK"), "{command}: {said}");
     }
 
-    fn generate(&self, name: &'static str, algorithms: (&str, &str), passphrase: Option<&'static str>) -> Key {
+    /// A fresh key pair: an algorithm that signs and one that encrypts, in gpg's words.
+    pub fn generate(&self, name: &'static str, algorithms: (&str, &str), passphrase: Option<&'static str>) -> Key {
         let user = format!("{name} <{name}@example.org>");
         let unlock = ["--passphrase", passphrase.unwrap_or("")];
         let (sign, encrypt) = algorithms;

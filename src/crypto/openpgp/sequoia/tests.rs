@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use sequoia_openpgp as pgp;
 
-use pgp::Cert;
 use pgp::cert::{CertBuilder, CertRevocationBuilder, CipherSuite};
 use pgp::packet::Tag;
+use pgp::packet::signature::SignatureBuilder;
 use pgp::policy::StandardPolicy;
 use pgp::serialize::SerializeInto;
 use pgp::serialize::stream::{ArbitraryWriter, Compressor, Encryptor, LiteralWriter, Message, Recipient, Signer};
-use pgp::types::{CompressionAlgorithm, Features, KeyFlags, ReasonForRevocation};
+use pgp::types::{CompressionAlgorithm, Features, KeyFlags, ReasonForRevocation, SignatureType};
+use pgp::{Cert, Packet};
 
 use super::*;
 use crate::crypto::openpgp::{Fingerprint, Signature, SignerRule, Tolerance};
@@ -464,6 +465,44 @@ fn authenticated_encryption_is_read() {
     let last = sealed.len() - 20;
     sealed[last] ^= 1;
     assert_eq!(keys.open(&sealed, NOW).unwrap_err(), Reason::GpgDecrypt);
+}
+
+/// Our own messages have the signature before the text, for which Sequoia has no hash ready (RFC 9580 section 10.3).
+#[test]
+fn a_signature_before_the_text_is_for_that_text_alone() {
+    let (server, client) = (cert("server"), cert("client"));
+    let keys = keyring(&[&server], &[&client]);
+    let pair = client.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+    let signed = |kind, text: &[u8]| {
+        let builder = SignatureBuilder::new(kind).set_signature_creation_time(NOW.to_system_time()).unwrap();
+        let mut hash = pgp::types::HashAlgorithm::SHA512.context().unwrap().for_signature(4);
+        hash.update(text);
+        Packet::from(builder.sign_hash(&mut pair.clone(), hash).unwrap()).to_vec().unwrap()
+    };
+    let literal = |text: &[u8]| {
+        let mut literal = pgp::packet::Literal::new(pgp::types::DataFormat::Binary);
+        literal.set_body(text.to_vec());
+        Packet::from(literal).to_vec().unwrap()
+    };
+    let good = signed(SignatureType::Binary, b"the text");
+    assert_eq!(fault(&keys, &seal_raw(&server, &[&good[..], &literal(b"the text")].concat()), NOW), None);
+    for (signature, text) in [
+        (&good, &b"another text"[..]),
+        (&good, b""),
+        (&signed(SignatureType::Standalone, b"the text"), b"the text"),
+        (&signed(SignatureType::GenericCertification, b"the text"), b"the text"),
+    ] {
+        let forged = seal_raw(&server, &[&signature[..], &literal(text)].concat());
+        assert_eq!(fault(&keys, &forged, NOW), Some(SignatureFault::Bad), "{text:?}");
+    }
+    let stranger = keyring(&[&server], &[]);
+    let message = seal_raw(&server, &[&good[..], &literal(b"the text")].concat());
+    assert_eq!(fault(&stranger, &message, NOW), Some(SignatureFault::UnknownSigner));
+    assert!(keys.open(&seal_raw(&server, &good), NOW).is_err(), "a signature of nothing");
+    assert!(keys.open(&seal_raw(&server, &[&good[..], &literal(b"a"), &literal(b"the text")].concat()), NOW).is_err());
+    let late = [&literal(b"the text")[..], &good].concat();
+    let late = keys.open(&seal_raw(&server, &late), NOW);
+    assert!(!late.is_ok_and(|opened| listed(&client).judge(&opened).is_ok()), "behind the text without announcement");
 }
 
 /// Encrypts any octets as the content of a message.
