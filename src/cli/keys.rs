@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::consent::NotDone;
 use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE};
-use crate::crypto::openpgp::Fingerprint;
 use crate::crypto::openpgp::sequoia::About;
+use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::ManageError;
 use crate::reason::SignatureFault;
 use crate::time::Timestamp;
@@ -137,37 +137,47 @@ impl Finding {
     }
 }
 
-/// What is wrong with a certificate, or soon will be.
-pub fn findings(about: &About, now: Timestamp) -> Vec<Finding> {
+/// What is wrong with a certificate in this role, or soon will be.
+pub fn findings(about: &About, role: Role, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let key = &about.fingerprint;
+    let prolong = || format!("prolong it with: gpg --quick-set-expire {key} 1y");
     match about.fault {
         None => {}
-        Some(SignatureFault::Expired) => {
-            findings.push(Finding::new("it has expired", format!("prolong it with: gpg --quick-set-expire {key} 1y")));
-        }
+        Some(SignatureFault::Expired) => findings.push(Finding::new("it has expired", prolong())),
         Some(SignatureFault::Revoked) => {
-            findings.push(Finding::new("it is revoked", "make a new key, and have it listed"))
+            findings.push(Finding::new("it is revoked", "make a new key, and have it listed"));
         }
         Some(SignatureFault::Weak) => findings.push(Finding::new(
             "it is bound by weak signatures, such as SHA-1",
             format!("renew them with: gpg --cert-digest-algo SHA256 --quick-set-expire {key} 1y"),
         )),
+        Some(SignatureFault::WrongUse) if role == Role::Recipient => {}
         Some(SignatureFault::WrongUse) => findings.push(Finding::new(
             "it has no key that signs",
             format!("add one with: gpg --quick-add-key {key} ed25519 sign"),
         )),
         Some(other) => findings.push(Finding::new(format!("it is {other}"), "compare the clocks, or export it anew")),
     }
-    if let Some(end) = about.expires.filter(|end| about.fault.is_none() && now.until(*end) < SOON) {
-        let what = format!("it expires on {}", day(end));
-        findings.push(Finding::new(what, format!("prolong it with: gpg --quick-set-expire {key} 1y")));
+    if role == Role::Recipient && about.encrypting().is_none() && findings.is_empty() {
+        findings.push(Finding::new(
+            "it has no key that encrypts",
+            format!("add one with: gpg --quick-add-key {key} cv25519 encr"),
+        ));
     }
-    let bits = |name: &str| name.strip_prefix("rsa").or(name.strip_prefix("dsa"))?.parse::<u32>().ok();
-    for weak in about.keys.iter().filter(|key| key.valid && bits(&key.algorithm).is_some_and(|bits| bits < 2048)) {
-        findings.push(Finding::new(format!("{} {} is too short", weak.algorithm, weak.fingerprint), "make a new key"));
+    if let Some(end) = about.expires.filter(|end| about.fault.is_none() && now.until(*end) < SOON) {
+        findings.push(Finding::new(format!("it expires on {}", day(end)), prolong()));
+    }
+    for weak in about.keys.iter().filter(|key| key.valid && is_weak(&key.algorithm)) {
+        findings.push(Finding::new(format!("{} {} is weak", weak.algorithm, weak.fingerprint), "make a new key"));
     }
     findings
+}
+
+/// RSA and ElGamal below 2048 bits, and DSA, which a bad random number gives away.
+fn is_weak(algorithm: &str) -> bool {
+    let bits = algorithm.strip_prefix("rsa").or(algorithm.strip_prefix("elg")).and_then(|bits| bits.parse().ok());
+    algorithm.starts_with("dsa") || bits.is_some_and(|bits: u32| bits < 2048)
 }
 
 /// Expiry is told from two weeks before.
@@ -257,6 +267,26 @@ mod tests {
         assert_eq!(lasting("2y"), Ok(Some(Duration::from_secs(2 * 365 * 24 * 3600))));
         for bad in ["", "y", "2", "0d", "-1d", "2 y", "2é", "999999999999999999999d"] {
             assert!(lasting(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_depends_on_what_a_key_is_for() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let about = |name: &str| {
+            let path = format!("{}/keyrings/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+            About::read(&std::fs::read(path).unwrap(), now).remove(0)
+        };
+        let said = |name: &str, role| -> Vec<String> {
+            findings(&about(name), role, now).into_iter().map(|finding| finding.what).collect()
+        };
+        assert!(said("client-ed25519.pub.asc", Role::Signer).is_empty());
+        assert_eq!(said("client-ed25519.pub.asc", Role::Recipient), ["it has no key that encrypts"]);
+        assert_eq!(said("client-expired.pub.asc", Role::Signer), ["it has expired"]);
+        assert_eq!(said("client-revoked.pub.asc", Role::Signer), ["it is revoked"]);
+        assert!(said("server-cv25519.pub.asc", Role::Recipient).is_empty());
+        for (algorithm, weak) in [("rsa1024", true), ("rsa2048", false), ("dsa3072", true), ("ed25519", false)] {
+            assert_eq!(is_weak(algorithm), weak, "{algorithm}");
         }
     }
 

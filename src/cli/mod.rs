@@ -1,7 +1,9 @@
 //! What both programs share at the command line: exit codes, the shape of errors, consent before a change, secrets from
-//! a terminal, key generation, private files.
+//! a terminal, key generation, private files, what a server hands to its users, completions.
 
+pub mod completions;
 pub mod consent;
+pub mod handout;
 pub mod key_gen;
 pub mod keys;
 pub mod private_file;

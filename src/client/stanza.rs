@@ -12,7 +12,7 @@ use super::compose::TimeOffset;
 use super::variables::TABLE;
 use crate::cli::private_file;
 use crate::config::raw::Value;
-use crate::config::{Setting, Syntax, parse_sections};
+use crate::config::{Setting, Syntax, rc_line};
 use crate::crypto::rijndael::Mode;
 use crate::secret::Secret;
 use crate::spa::Digest;
@@ -264,20 +264,8 @@ const KEYS: [&str; 8] = [
     "GPG_SIGNING_PW_BASE64",
 ];
 
-/// The line, quoted when it must be. It is read back to make sure that it says what it should.
 fn render(line: &NewLine) -> Result<Secret<String>, SaveError> {
-    let NewLine { name, value } = line;
-    let says_so = |text: &Secret<String>| {
-        let whole = Secret::new(format!("[x]\n{}", text.expose()));
-        let Ok((sections, complaints)) = parse_sections(Path::new("rc"), whole.expose()) else { return false };
-        let [section] = &sections[..] else { return false };
-        let [setting] = &section.settings[..] else { return false };
-        let same = matches!(&setting.value, Value::Text(read) if read == value) && setting.name == *name;
-        same && complaints.is_empty() && section.complaints.is_empty()
-    };
-    let plain = Secret::new(format!("{name:<24}    {}\n", value.expose()));
-    let quoted = Secret::new(format!("{name:<24}    \"{}\"\n", value.expose()));
-    [plain, quoted].into_iter().find(says_so).ok_or(SaveError::Value(name))
+    rc_line(line.name, &line.value).ok_or(SaveError::Value(line.name))
 }
 
 #[cfg(test)]

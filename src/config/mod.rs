@@ -36,7 +36,7 @@ pub use access::{load, load_access, parse_access};
 pub use complaint::{Complaint, Complaints, Fault, Place, Severity};
 pub use facility::{Facility, UnknownFacility};
 pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
-pub use rc::{Section, parse_sections, read_sections};
+pub use rc::{Section, parse_sections, rc_line, read_sections};
 pub use server::{
     AccessPlace, CaptureFrom, CaptureSettings, EngineChoice, JournalSettings, LoadOptions, Override, ServerSettings,
     load_server, parse_server,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::complaint::{Complaint, Complaints, Place};
 use super::fwknop::Dialect;
-use super::raw::RawSections;
+use super::raw::{RawSections, Value};
 use super::setting::Setting;
 use super::source::{Guard, Source};
+use crate::secret::Secret;
 
 /// One `[section]`. A name may occur twice in a file: both are read, the later value wins.
 #[derive(Clone, Debug)]
@@ -66,6 +67,22 @@ fn sections(source: &Source, complaints: &mut Complaints) -> Option<Vec<Section>
         }
     }
     Some(sections)
+}
+
+/// A line that says this, quoted when it must be. It is read back to make sure that it says what it should; `None`: it
+/// cannot be said in this syntax.
+pub fn rc_line(name: &str, value: &Secret<String>) -> Option<Secret<String>> {
+    let says_so = |text: &Secret<String>| {
+        let whole = Secret::new(format!("[x]\n{}", text.expose()));
+        let Ok((sections, complaints)) = parse_sections(Path::new("rc"), whole.expose()) else { return false };
+        let [section] = &sections[..] else { return false };
+        let [setting] = &section.settings[..] else { return false };
+        let same = matches!(&setting.value, Value::Text(read) if read == value) && setting.name == name;
+        same && complaints.is_empty() && section.complaints.is_empty()
+    };
+    let plain = Secret::new(format!("{name:<24}    {}\n", value.expose()));
+    let quoted = Secret::new(format!("{name:<24}    \"{}\"\n", value.expose()));
+    [plain, quoted].into_iter().find(says_so)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a certificate says, for people: whose it is, which keys it has, what they are for and until when.
 
+use std::time::SystemTime;
+
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
@@ -14,6 +16,7 @@ use super::judge::printable;
 use super::keys::{Keys, certs, fingerprint};
 use super::{lenient_policy, policy};
 use crate::crypto::openpgp::Fingerprint;
+use crate::crypto::openpgp::size::KeyKind;
 use crate::reason::SignatureFault;
 use crate::time::Timestamp;
 
@@ -37,6 +40,9 @@ pub struct AboutKey {
     pub fingerprint: Fingerprint,
     /// As GnuPG calls it: `ed25519`, `rsa3072`.
     pub algorithm: String,
+    /// What the size of a packet depends on. `None`: it cannot be used for one.
+    pub kind: Option<KeyKind>,
+    pub created: SystemTime,
     pub expires: Option<Timestamp>,
     pub signs: bool,
     pub encrypts: bool,
@@ -73,13 +79,16 @@ impl About {
         self.user_ids.first().map_or("no user id", String::as_str)
     }
 
-    /// The newest valid key that encrypts.
+    /// The newest valid key that encrypts: the one that is used.
     pub fn encrypting(&self) -> Option<&AboutKey> {
-        self.keys.iter().rev().find(|key| key.valid && key.encrypts)
+        self.keys.iter().filter(|key| key.valid && key.encrypts).max_by_key(|key| key.created)
     }
 
-    pub fn signing(&self) -> impl Iterator<Item = &AboutKey> {
-        self.keys.iter().rev().filter(|key| key.valid && key.signs)
+    /// The valid keys that sign, the newest first.
+    pub fn signing(&self) -> Vec<&AboutKey> {
+        let mut keys: Vec<&AboutKey> = self.keys.iter().filter(|key| key.valid && key.signs).collect();
+        keys.sort_by_key(|key| std::cmp::Reverse(key.created));
+        keys
     }
 }
 
@@ -95,6 +104,8 @@ impl AboutKey {
         Some(Self {
             fingerprint: fingerprint(&key.key().fingerprint())?,
             algorithm: algorithm(key.key()),
+            kind: KeyKind::of(key.key()),
+            created: key.key().creation_time(),
             expires: bound.and_then(|key| key.key_expiration_time()).and_then(Timestamp::of_system_time),
             signs: flags.for_signing(),
             encrypts: flags.for_transport_encryption() || flags.for_storage_encryption(),
@@ -139,7 +150,7 @@ mod tests {
             ("server-rsa3072.pub.asc", Some("rsa3072"), Some("rsa3072")),
         ] {
             let about = read(file);
-            assert_eq!(about.signing().next().map(|key| key.algorithm.as_str()), signs, "{file}");
+            assert_eq!(about.signing().first().map(|key| key.algorithm.as_str()), signs, "{file}");
             if encrypts.is_some() {
                 assert_eq!(about.encrypting().map(|key| key.algorithm.as_str()), encrypts, "{file}");
             }
