@@ -9,9 +9,9 @@ use super::super::output::write_private;
 use super::{Places, say, server};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended, Finding};
-use crate::crypto::openpgp::Fingerprint;
 use crate::crypto::openpgp::agent::{Agent, AgentHome, Asking};
 use crate::crypto::openpgp::sequoia::{About, AboutKey, SecretPlace, secret_places};
+use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::{Algorithm, Home, NewKey, NewPassphrase};
 use crate::time::Timestamp;
 
@@ -120,7 +120,11 @@ impl Own {
     fn signs(&self) -> Option<(&AboutKey, Option<SecretPlace>)> {
         let place =
             |key: &AboutKey| self.places.iter().find(|(held, _)| *held == key.fingerprint).map(|(_, place)| *place);
-        let held = self.about.signing().find(|key| place(key).is_some()).or_else(|| self.about.signing().next())?;
+        let held = self.about.signing().into_iter().find(|key| place(key).is_some()).or(self
+            .about
+            .signing()
+            .first()
+            .copied())?;
         Some((held, place(held)))
     }
 }
@@ -308,7 +312,7 @@ fn check(places: &Places, key: Option<&str>, json: bool, now: Timestamp) -> Resu
 }
 
 fn about_own(own: &Own, servers: &[server::Known], now: Timestamp) -> Vec<Finding> {
-    let mut findings = keys::findings(&own.about, now);
+    let mut findings = keys::findings(&own.about, Role::Signer, now);
     if let Some((key, None)) = own.signs() {
         let what = format!("the secret of {} is not here", key.fingerprint);
         findings.push(Finding::new(what, "insert the card and run gpg --card-status, or import the secret key"));
