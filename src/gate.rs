@@ -105,11 +105,14 @@ impl Gate {
         }
     }
 
-    /// Exchanges what the configuration says and keeps what has happened: open grants and what was seen.
-    pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) {
+    /// Exchanges what the configuration says and keeps what has happened: open grants and what was seen. Takes out the grants
+    /// of keys that are listed no more: they are to be closed.
+    pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) -> Vec<Grant> {
         (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
         self.spent = Spent::default();
         self.reloads += 1;
+        let access = &self.access;
+        self.grants.orphaned(|key| access.lists(key))
     }
 
     /// The whole way of a datagram, public-key work included.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::crypto::Signer;
+use crate::crypto::openpgp::Fingerprint;
 use crate::net::{Origin, PortSet};
 use crate::time::{Lifetime, Timestamp};
 
@@ -16,6 +17,9 @@ pub struct Grant {
     pub ports: PortSet,
     pub lifetime: Lifetime,
     pub until: Timestamp,
+    /// The listed key whose signature opened it, if one did: when it is listed no more, the grant ends. Survives a restart, in
+    /// the firewall's own tag.
+    pub certificate: Option<Fingerprint>,
     /// `None`: found open in the firewall when the daemon started.
     pub knock: Option<Knock>,
 }
@@ -101,6 +105,13 @@ impl GrantTable {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
+    /// Takes out what was opened by a key that is listed no more.
+    pub fn orphaned(&mut self, is_listed: impl Fn(&Fingerprint) -> bool) -> Vec<Grant> {
+        let orphan = |grant: &&Grant| grant.certificate.as_ref().is_some_and(|key| !is_listed(key));
+        let ids: Vec<GrantId> = self.open.values().filter(orphan).map(|grant| grant.id).collect();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
     /// Takes out what has ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
         let mut ended = Vec::new();
@@ -136,6 +147,7 @@ mod tests {
             ports: ports.parse().unwrap(),
             lifetime: Lifetime::from_secs(30).unwrap(),
             until: Timestamp::from_secs(until),
+            certificate: None,
             knock: None,
         }
     }
@@ -164,6 +176,17 @@ mod tests {
         assert_eq!(table.next_end(), Some(Timestamp::from_secs(130)));
         assert_eq!(ids(&table.expire(Timestamp::from_secs(200))), [1]);
         assert_eq!(table.next_end(), None);
+    }
+
+    #[test]
+    fn what_an_unlisted_key_opened_ends_and_nothing_else() {
+        let key = |octet: u8| Fingerprint::from_bytes(&[octet; 20]);
+        let mut table = GrantTable::default();
+        table.insert(grant(1, "192.0.2.1", "tcp/22", 110));
+        table.insert(Grant { certificate: key(1), ..grant(2, "192.0.2.2", "tcp/22", 110) });
+        table.insert(Grant { certificate: key(2), ..grant(3, "192.0.2.3", "tcp/22", 110) });
+        assert_eq!(ids(&table.orphaned(|listed| Some(listed) == key(1).as_ref())), [3]);
+        assert_eq!(table.iter().count(), 2);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use crate::access::Stanza;
+use crate::crypto::Signer;
+use crate::crypto::openpgp::{Fingerprint, SignerRule};
 use crate::net::{Origin, PortSet};
 use crate::reason::{Reason, UserMismatch};
 use crate::spa::{Message, Request};
@@ -25,6 +27,17 @@ impl Stanza {
             None => self.destination == crate::net::AddrSet::Any,
         };
         destination && self.source.contains(origin.src)
+    }
+
+    /// The key by which the stanza lists a signer: the primary key of the certificate, or the one that signed.
+    pub fn listed_key(&self, signer: &Signer) -> Option<Fingerprint> {
+        let Signer::Certificate { primary, signing, .. } = signer else { return None };
+        [primary, signing].into_iter().find(|key| self.lists(key)).cloned()
+    }
+
+    pub fn lists(&self, key: &Fingerprint) -> bool {
+        let rule = self.openpgp.as_ref().map(|openpgp| &openpgp.signer);
+        matches!(rule, Some(SignerRule::Listed { lists, .. }) if lists.iter().any(|list| list.contains(key)))
     }
 
     pub fn refuse_expired(&self, now: Timestamp) -> Result<(), Reason> {

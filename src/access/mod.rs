@@ -6,6 +6,7 @@ mod stanza;
 pub use decide::Decision;
 pub use stanza::{OpenPgpAccess, Stanza};
 
+use crate::crypto::openpgp::Fingerprint;
 use crate::net::Origin;
 use crate::reason::Reason;
 
@@ -20,6 +21,11 @@ impl AccessTable {
 
     pub fn iter(&self) -> impl Iterator<Item = &Stanza> {
         self.0.iter()
+    }
+
+    /// Whether any stanza takes signatures of this key.
+    pub fn lists(&self, key: &Fingerprint) -> bool {
+        self.0.iter().any(|stanza| stanza.lists(key))
     }
 
     /// The stanzas that are for packets from there: never empty.

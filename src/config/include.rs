@@ -22,9 +22,17 @@ pub struct RawStanza {
     pub settings: Vec<Setting>,
 }
 
+/// Everything that was read.
+#[derive(Debug, Default)]
+pub struct RawStanzas {
+    pub stanzas: Vec<RawStanza>,
+    /// A folder was among it, which may be empty: the last user of a server may be taken off the list.
+    pub from_folder: bool,
+}
+
 /// Reads all stanzas of `access`. What could not be read has been complained about.
-pub fn read_stanzas(access: &AccessPlace, directory: &Path, complaints: &mut Complaints) -> Vec<RawStanza> {
-    let mut reader = Reader { directory, stanzas: Vec::new(), above: Vec::new(), complaints };
+pub fn read_stanzas(access: &AccessPlace, directory: &Path, complaints: &mut Complaints) -> RawStanzas {
+    let mut reader = Reader { directory, read: RawStanzas::default(), above: Vec::new(), complaints };
     match access {
         AccessPlace::File { path, refuse_link } => {
             let path = directory.join(path);
@@ -38,14 +46,14 @@ pub fn read_stanzas(access: &AccessPlace, directory: &Path, complaints: &mut Com
         }
         AccessPlace::Folder(path) => reader.folder(&directory.join(path), None),
     }
-    reader.stanzas
+    reader.read
 }
 
 /// The same for a text in memory, as if it were the file `path`.
-pub fn parse_stanzas(path: &Path, text: &str, complaints: &mut Complaints) -> Vec<RawStanza> {
-    let mut reader = Reader { directory: Path::new("/"), stanzas: Vec::new(), above: Vec::new(), complaints };
+pub fn parse_stanzas(path: &Path, text: &str, complaints: &mut Complaints) -> RawStanzas {
+    let mut reader = Reader { directory: Path::new("/"), read: RawStanzas::default(), above: Vec::new(), complaints };
     reader.source(&Source::from_text(path, text));
-    reader.stanzas
+    reader.read
 }
 
 /// The main file is level 1; a file on level 3 includes no more.
@@ -53,7 +61,7 @@ const LEVELS: usize = 3;
 
 struct Reader<'a> {
     directory: &'a Path,
-    stanzas: Vec<RawStanza>,
+    read: RawStanzas,
     /// The files that are being read: each includes the next.
     above: Vec<PathBuf>,
     complaints: &'a mut Complaints,
@@ -104,8 +112,8 @@ impl Reader<'_> {
             let place = source.place(stanza.span().start);
             let mut settings = Vec::new();
             // The stanza stays open around an include, and counts before the stanzas in there.
-            let at = self.stanzas.len();
-            self.stanzas.push(RawStanza { place, syntax: source.syntax(), settings: Vec::new() });
+            let at = self.read.stanzas.len();
+            self.read.stanzas.push(RawStanza { place, syntax: source.syntax(), settings: Vec::new() });
             for setting in Setting::located(stanza.into_inner(), source) {
                 match Directive::of(&setting) {
                     Some(Directive::Keys) => settings.extend(self.keys(&setting)),
@@ -113,7 +121,7 @@ impl Reader<'_> {
                     None => settings.push(setting),
                 }
             }
-            self.stanzas[at].settings = settings;
+            self.read.stanzas[at].settings = settings;
         }
     }
 
@@ -153,6 +161,7 @@ impl Reader<'_> {
             let what = format!("the folder {} {fault}", folder.display());
             return self.complaints.error(&place, what, format!("run: {remedy} {}", folder.display()));
         }
+        self.read.from_folder = true;
         let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|path| fits(path)).collect();
         files.sort();
         if files.is_empty() {

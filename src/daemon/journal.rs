@@ -45,6 +45,8 @@ pub struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Expired,
+    /// The key that signed for it is in no stanza any more.
+    Unlisted,
     /// A later grant covers it.
     Renewed(GrantId),
     /// The firewall did not take it: nothing of it is open.
@@ -125,6 +127,7 @@ impl Journal {
         let mut line = format!("close   grant={} allow={} ports={} reason=", grant.id, grant.allow, grant.ports);
         let _ = match why {
             Closed::Expired => line.write_str("expired"),
+            Closed::Unlisted => line.write_str("signer-not-listed"),
             Closed::Renewed(by) => write!(line, "renewed by={by}"),
             Closed::Failed => line.write_str("failed"),
             Closed::Exit => line.write_str("exit"),

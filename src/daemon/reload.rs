@@ -1,6 +1,6 @@
 //! HUP: the files are read and checked again; with any mistake in them the old settings stay.
 
-use super::journal::{Journal, Level};
+use super::journal::{Closed, Journal, Level};
 use super::run::Daemon;
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
@@ -32,7 +32,8 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     daemon.flush_at_exit = new.flush_at_exit;
     daemon.journal.set_verbose(new.journal.verbose);
     daemon.pool.set_percent(new.gpg_budget);
-    daemon.gate.reload(new.gate, access, keyrings);
+    let orphans = daemon.gate.reload(new.gate, access, keyrings);
+    daemon.close(orphans, Closed::Unlisted);
     // What needs a restart stays as it is, so that the next reload says so again.
     server.capture = new.capture;
     daemon.journal.note(Level::Info, "Re-starting fwknopd");

@@ -132,9 +132,15 @@ impl Daemon<'_> {
 
     /// The kernel has closed these by itself where it can; but its timeouts stand still while the machine sleeps.
     fn expire(&mut self, now: Timestamp) {
-        for grant in self.gate.expire(now) {
+        let ended = self.gate.expire(now);
+        self.close(ended, Closed::Expired);
+    }
+
+    /// Closes what the gate has given up.
+    pub fn close(&mut self, grants: Vec<Grant>, why: Closed) {
+        for grant in grants {
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
-                Ok(()) => self.journal.closed(&grant, Closed::Expired),
+                Ok(()) => self.journal.closed(&grant, why),
                 Err(error) => {
                     self.journal.trouble(&error);
                     self.later.unclosed.push(grant);
@@ -266,6 +272,7 @@ mod tests {
             ports: "tcp/22".parse().unwrap(),
             lifetime: Lifetime::from_secs(30).unwrap(),
             until: now,
+            certificate: None,
             knock: None,
         });
         daemon.expire(now);

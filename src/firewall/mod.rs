@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::net::{PortSet, Service};
 use crate::time::{Lifetime, Timestamp};
@@ -97,7 +98,7 @@ impl Firewall {
     /// kernel's clock stands still while a machine sleeps. What the kernel would never close, because somebody restored it
     /// from a saved ruleset, gets the end its tag says.
     pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
-        let mut found: BTreeMap<(GrantId, IpAddr), (Timestamp, Vec<Service>)> = BTreeMap::new();
+        let mut found: BTreeMap<(GrantId, IpAddr), Adopted> = BTreeMap::new();
         for entry in self.entries()? {
             let Some(tag) = entry.tag() else { continue };
             // Whole seconds, cut off, both of them: the second in progress counts.
@@ -111,15 +112,16 @@ impl Firewall {
             if entry.remaining.is_none() && !self.limit(&entry, tag, now.until(until))? {
                 continue;
             }
-            let (earliest, services) = found.entry((tag.grant, entry.address)).or_insert((until, Vec::new()));
-            *earliest = until.min(*earliest);
-            services.push(entry.service);
+            let new = || Adopted { until, certificate: tag.certificate(), services: Vec::new() };
+            let adopted = found.entry((tag.grant, entry.address)).or_insert_with(new);
+            adopted.until = until.min(adopted.until);
+            adopted.services.push(entry.service);
         }
-        let adopted = found.into_iter().filter_map(|((id, allow), (until, services))| {
+        let adopted = found.into_iter().filter_map(|((id, allow), Adopted { until, certificate, services })| {
             // Neither is missing: it is there, and not over.
             let seconds = now.until(until).as_millis().div_ceil(1000);
             let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
-            Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, knock: None })
+            Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, certificate, knock: None })
         });
         Ok(adopted.collect())
     }
@@ -265,6 +267,13 @@ impl Firewall {
     fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Error> {
         self.runner.run(steps).map_err(|failed| failed.error)
     }
+}
+
+/// A grant as it is put together from the firewall's entries.
+struct Adopted {
+    until: Timestamp,
+    certificate: Option<Fingerprint>,
+    services: Vec<Service>,
 }
 
 /// No grant lasts longer.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::net::Service;
 use crate::time::Timestamp;
@@ -22,24 +23,38 @@ impl Rule {
     /// The rules of a grant, one per service, in its order. An IPv4 address in IPv6 clothes becomes plain IPv4, which
     /// is how its packets arrive.
     pub fn of(grant: &Grant) -> Vec<Rule> {
-        let tag = Tag { grant: grant.id, until: grant.until.secs() };
+        let tag = Tag::of(grant);
         let address = grant.allow.to_canonical();
         grant.ports.iter().map(|service| Rule { address, service, until: grant.until, tag }).collect()
     }
 }
 
-/// Written into the firewall with each rule, as `fwknop:17:1748779233`: a restarted daemon learns from it whose rule
-/// that is, without any file of its own.
+/// Written into the firewall with each rule, as `fwknop:17:1748779233`, and behind that `:` and the fingerprint of the key that
+/// signed for it, if one did: a restarted daemon learns from it whose rule that is, without any file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     pub grant: GrantId,
     /// Seconds since the epoch.
     pub until: u64,
+    /// A fingerprint of version 4, the only one that servers know.
+    pub signer: Option<[u8; 20]>,
+}
+
+impl Tag {
+    fn of(grant: &Grant) -> Self {
+        let signer = grant.certificate.as_ref().and_then(|key| key.as_bytes().try_into().ok());
+        Self { grant: grant.id, until: grant.until.secs(), signer }
+    }
+
+    pub fn certificate(&self) -> Option<Fingerprint> {
+        Fingerprint::from_bytes(self.signer.as_ref()?)
+    }
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fwknop:{}:{}", self.grant, self.until)
+        write!(f, "fwknop:{}:{}", self.grant, self.until)?;
+        self.certificate().map_or(Ok(()), |signer| write!(f, ":{signer}"))
     }
 }
 
@@ -48,9 +63,17 @@ impl FromStr for Tag {
     type Err = NotOurs;
 
     fn from_str(text: &str) -> Result<Self, NotOurs> {
-        let (grant, until) = text.strip_prefix("fwknop:").and_then(|rest| rest.split_once(':')).ok_or(NotOurs)?;
-        let tag =
-            Self { grant: GrantId(grant.parse().map_err(|_| NotOurs)?), until: until.parse().map_err(|_| NotOurs)? };
+        let words: Vec<&str> = text.strip_prefix("fwknop:").ok_or(NotOurs)?.split(':').collect();
+        let (grant, until, signer) = match words[..] {
+            [grant, until] => (grant, until, None),
+            [grant, until, signer] => (grant, until, Some(signer.parse::<Fingerprint>().map_err(|_| NotOurs)?)),
+            _ => return Err(NotOurs),
+        };
+        let tag = Self {
+            grant: GrantId(grant.parse().map_err(|_| NotOurs)?),
+            until: until.parse().map_err(|_| NotOurs)?,
+            signer: signer.and_then(|key| key.as_bytes().try_into().ok()),
+        };
         if tag.to_string() == text { Ok(tag) } else { Err(NotOurs) }
     }
 }
@@ -90,7 +113,7 @@ mod tests {
     #[test]
     fn only_what_we_write_is_a_tag() {
         let tag: Tag = "fwknop:17:1748779233".parse().unwrap();
-        assert_eq!(tag, Tag { grant: GrantId(17), until: 1_748_779_233 });
+        assert_eq!(tag, Tag { grant: GrantId(17), until: 1_748_779_233, signer: None });
         for foreign in [
             "",
             "fwknop",
@@ -99,6 +122,9 @@ mod tests {
             "fwknop:17:",
             "fwknop::1",
             "fwknop:17:1:",
+            "fwknop:17:1:ABCD",
+            "fwknop:17:1:abababababababababababababababababababab",
+            "fwknop:17:1:ABABABABABABABABABABABABABABABABABABABAB:",
             "fwknop:+17:1",
             "fwknop:017:1",
             "fwknop:17: 1",
@@ -113,8 +139,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tag_is_read_as_written(grant: u64, until: u64) {
-            let tag = Tag { grant: GrantId(grant), until };
+        fn a_tag_is_read_as_written(grant: u64, until: u64, signer: Option<[u8; 20]>) {
+            let tag = Tag { grant: GrantId(grant), until, signer };
             prop_assert_eq!(tag.to_string().parse::<Tag>(), Ok(tag));
         }
 

@@ -113,7 +113,7 @@ fn grant(id: u64, ports: &str, seconds: u32) -> Grant {
     let lifetime = Lifetime::from_secs(seconds).unwrap();
     let until = NOW.plus(lifetime.as_duration());
     let allow = "192.0.2.1".parse().unwrap();
-    Grant { id: GrantId(id), allow, ports: ports.parse().unwrap(), lifetime, until, knock: None }
+    Grant { id: GrantId(id), allow, ports: ports.parse().unwrap(), lifetime, until, certificate: None, knock: None }
 }
 
 fn entry(remaining: Option<u64>, comment: &str) -> Entry {

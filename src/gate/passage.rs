@@ -90,6 +90,7 @@ impl Passage<'_> {
             ports: decision.ports,
             lifetime: decision.lifetime,
             until: self.now.plus(decision.lifetime.as_duration()),
+            certificate: stanza.listed_key(&signer),
             knock: Some(Knock {
                 stanza: stanza.id,
                 user: message.value().user.to_string(),

@@ -504,6 +504,7 @@ fn grant(id: u64, address: &str, ports: &str, seconds: u32, now: Timestamp) -> G
         ports: ports.parse().unwrap(),
         lifetime,
         until: now.plus(lifetime.as_duration()),
+        certificate: None,
         knock: None,
     }
 }

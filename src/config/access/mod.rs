@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::access_table::TABLE;
 use super::complaint::{Complaints, Place};
-use super::include::{RawStanza, parse_stanzas, read_stanzas};
+use super::include::{RawStanza, RawStanzas, parse_stanzas, read_stanzas};
 use super::keyrings::Keyrings;
 use super::server::{LoadOptions, ServerSettings, try_server};
 use super::setting::Settings;
@@ -45,7 +45,7 @@ pub fn load(
 }
 
 /// Reads and checks all stanzas and the keyrings they name. All mistakes are reported at once; with only warnings and
-/// notes the stanzas come with them, in the order in which they count. Never empty.
+/// notes the stanzas come with them, in the order in which they count. Empty only if they are read from a folder.
 ///
 /// `directory` is where relative paths start, see [`LoadOptions`](super::LoadOptions).
 pub fn load_access(
@@ -86,16 +86,16 @@ struct Context<'a> {
 }
 
 fn resolve(
-    raw: Vec<RawStanza>,
+    raw: RawStanzas,
     file: &Place,
     context: &mut Context<'_>,
     mut complaints: Complaints,
 ) -> Result<(Vec<Stanza>, Complaints), Complaints> {
-    if raw.is_empty() && !complaints.has_errors() {
+    if raw.stanzas.is_empty() && !raw.from_folder && !complaints.has_errors() {
         complaints.error(file, "there is no stanza", "begin one with SOURCE ANY, or [[stanza]] in TOML");
     }
     let mut stanzas = Vec::new();
-    for (id, raw) in (1..).map(StanzaId).zip(raw) {
+    for (id, raw) in (1..).map(StanzaId).zip(raw.stanzas) {
         let RawStanza { place, syntax, settings } = raw;
         let settings = Settings::read(&TABLE, settings, &mut complaints);
         let mut resolve = Resolve { place, syntax, settings, context, complaints: &mut complaints };

@@ -52,7 +52,7 @@ fn rule(address: &str, service: &str) -> Rule {
         address: address.parse().unwrap(),
         service: service.parse().unwrap(),
         until: Timestamp::from_secs(1_748_779_233),
-        tag: Tag { grant: GrantId(17), until: 1_748_779_233 },
+        tag: Tag { grant: GrantId(17), until: 1_748_779_233, signer: None },
     }
 }
 
