@@ -1,7 +1,9 @@
 //! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
 
+mod engines;
 mod exchange;
 mod keyring;
 mod matrix;
+mod settings;
 mod sizes;
 pub mod vectors;

@@ -1,6 +1,5 @@
 //! Every engine × every kind of key, as the server's and as the client's, sealed by gpg and by us.
 
-mod engines;
 mod original;
 mod specimens;
 
@@ -14,9 +13,9 @@ use fwknop::reason::{Reason, SignatureFault};
 use fwknop::secret::Passphrase;
 use fwknop::time::Timestamp;
 
+use super::engines::{ENGINES, Kind, Ring};
 use crate::support::gpg::Home;
-use engines::{ENGINES, Kind, Ring, from_files, home};
-use specimens::{PASSPHRASE, Specimen, specimen, specimens};
+use specimens::{PASSPHRASE, Specimen, from_files, home, specimen, specimens};
 
 const TEXT: &str = "1644722707182026:Ym9i:1795294448:3.0.0:1:MTkyLjAuMi43Nyx0Y3AvMjAwMDE:EngcL4beXxDvUsyjNvXS";
 

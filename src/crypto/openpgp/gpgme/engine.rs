@@ -5,7 +5,8 @@
 //! as of now by the certificate, as in the other engine, since gpg goes by the date in the signature. And what it says
 //! counts only when it succeeded: after an error the plaintext is dropped unseen.
 //!
-//! A limit: gpg does not tell for whom a signer says that a message is, so that is not looked at here.
+//! Two limits: gpg does not tell for whom a signer says that a message is, so that is not looked at here; and it gives up
+//! at a signature that has itself expired, so no stanza can let that through.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,6 +79,7 @@ impl GpgmeEngine {
         said.unwrap_or(Err(Failure::NoGpg)).map_err(|failure| match failure {
             Failure::NoGpg => Reason::GpgEngine,
             Failure::Refused => Reason::GpgDecrypt,
+            Failure::Signature(fault) => Reason::GpgBadSignature(fault),
         })
     }
 

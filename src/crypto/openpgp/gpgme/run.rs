@@ -38,22 +38,23 @@ pub(super) enum Failure {
     NoGpg,
     /// gpg could not read the message, or would not.
     Refused,
+    /// gpg goes no further after a signature that does not fit or has itself expired, and leaves the integrity unchecked.
+    Signature(SignatureFault),
 }
 
 /// Decrypts and verifies. After any error the plaintext is dropped unseen.
 pub(super) fn decrypt(gpg: &GnuPg, passphrase: Option<&Passphrase>, message: &[u8]) -> Result<Read, Failure> {
     let mut context = context(gpg, passphrase).map_err(|_| Failure::NoGpg)?;
     let (plaintext, status) = (Bounded::new(), Status::default());
-    let refused = |_| Failure::Refused;
-    let mut out = Data::from_writer(plaintext.clone()).map_err(|failed| refused(failed.error()))?;
+    let mut out = Data::from_writer(plaintext.clone()).map_err(|_| Failure::Refused)?;
     let results = context.with_status_handler(status.handler(), |context| match passphrase {
         None => context.decrypt_and_verify(message, &mut out),
         Some(_) => context.with_passphrase_provider(passphrase_provider(passphrase), |context: &mut Context| {
             context.decrypt_and_verify(message, &mut out)
         }),
     });
-    let (decryption, verification) = results.map_err(refused)?;
-    let Facts { key, intact } = status.take();
+    let Facts { key, intact, fault } = status.take();
+    let (decryption, verification) = results.map_err(|_| fault.map_or(Failure::Refused, Failure::Signature))?;
     // gpg itself insists on integrity, unless its configuration tells it not to.
     if !intact || decryption.is_legacy_cipher_no_mdc() {
         return Err(Failure::Refused);
@@ -110,6 +111,7 @@ struct Status(Arc<Mutex<Facts>>);
 struct Facts {
     key: Option<Fingerprint>,
     intact: bool,
+    fault: Option<SignatureFault>,
 }
 
 impl Status {
@@ -136,6 +138,8 @@ impl Facts {
             ("DECRYPTION_KEY", arguments) | (arguments, "DECRYPTION_KEY") => {
                 self.key = arguments.split(' ').next().and_then(|key| key.parse().ok());
             }
+            ("BADSIG", _) | (_, "BADSIG") => self.fault = Some(SignatureFault::Bad),
+            ("EXPSIG", _) | (_, "EXPSIG") => self.fault = Some(SignatureFault::Expired),
             _ => {}
         }
     }

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use fwknop::crypto::openpgp::Fingerprint;
+use fwknop::crypto::openpgp::sequoia::Keys;
+use fwknop::time::Timestamp;
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
 use pgp::parse::Parse;
 use pgp::policy::StandardPolicy;
 use pgp::serialize::SerializeInto;
+
+use crate::support::gpg::Home;
 
 /// Unlocks the specimens whose name ends in `-locked`.
 pub const PASSPHRASE: &str = "pass phrase of the matrix";
@@ -84,4 +88,22 @@ pub fn specimens() -> &'static [Specimen] {
 
 pub fn specimen(name: &str) -> &'static Specimen {
     specimens().iter().find(|known| known.name == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// Without GnuPG: the same keys from their files.
+pub fn from_files(specimens: &[&Specimen]) -> Keys {
+    let mut keys = Keys::default();
+    for specimen in specimens {
+        keys.add(specimen.secret.as_bytes(), None, Timestamp::now()).expect("a key");
+    }
+    keys
+}
+
+/// A home with all specimens that have a passphrase, or all that have none.
+pub fn home(locked: bool) -> Home {
+    let home = Home::new();
+    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
+    let wanted = specimens().iter().filter(|specimen| specimen.is_locked() == locked);
+    home.import(&wanted.map(|specimen| specimen.secret.as_str()).collect::<String>());
+    home
 }

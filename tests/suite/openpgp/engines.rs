@@ -3,27 +3,47 @@
 use std::path::Path;
 
 use fwknop::crypto::openpgp::Engine;
-use fwknop::crypto::openpgp::sequoia::Keys;
 use fwknop::keyring::{self, Gpg};
 use fwknop::secret::Passphrase;
 use fwknop::time::Timestamp;
 
-use super::specimens::{Specimen, specimens};
 use crate::support::gpg::Home;
 
 /// One way to read messages.
 pub struct Kind {
     pub name: &'static str,
+    /// What selects it in `fwknopd.conf`.
+    pub conf: &'static str,
     open: fn(&Path, Option<&Passphrase>) -> Ring,
     /// Has the arithmetic of ElGamal and brainpool.
     pub reads_everything: bool,
+    /// Is told for whom a signer says that a message is.
+    pub knows_the_intended: bool,
+    /// Goes on after a signature that has itself expired, so that a stanza may ignore it.
+    pub reads_expired_signatures: bool,
     /// Uses a passphrase that gpg-agent remembers.
     pub asks_the_agent: bool,
 }
 
 pub static ENGINES: [Kind; 2] = [
-    Kind { name: "sequoia, keys in memory", open: in_memory, reads_everything: false, asks_the_agent: false },
-    Kind { name: "gpgme", open: left_to_gpg, reads_everything: true, asks_the_agent: true },
+    Kind {
+        name: "sequoia, keys in memory",
+        conf: "GPG_ENGINE sequoia;\n",
+        open: in_memory,
+        reads_everything: false,
+        knows_the_intended: true,
+        reads_expired_signatures: true,
+        asks_the_agent: false,
+    },
+    Kind {
+        name: "gpgme",
+        conf: "GPG_ENGINE gpgme;\n",
+        open: left_to_gpg,
+        reads_everything: true,
+        knows_the_intended: false,
+        reads_expired_signatures: false,
+        asks_the_agent: true,
+    },
 ];
 
 impl Kind {
@@ -57,22 +77,4 @@ fn ring(engine: impl Engine + 'static, warnings: Vec<keyring::Warning>) -> Ring 
 
 fn gpg(home: &Path) -> Gpg {
     Gpg { home: home.into(), program: None }
-}
-
-/// Without GnuPG: the same keys from their files.
-pub fn from_files(specimens: &[&Specimen]) -> Keys {
-    let mut keys = Keys::default();
-    for specimen in specimens {
-        keys.add(specimen.secret.as_bytes(), None, Timestamp::now()).expect("a key");
-    }
-    keys
-}
-
-/// A home with all specimens that have a passphrase, or all that have none.
-pub fn home(locked: bool) -> Home {
-    let home = Home::new();
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
-    let wanted = specimens().iter().filter(|specimen| specimen.is_locked() == locked);
-    home.import(&wanted.map(|specimen| specimen.secret.as_str()).collect::<String>());
-    home
 }
