@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::consent::NotDone;
 use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE};
-use crate::crypto::openpgp::sequoia::About;
+use crate::crypto::openpgp::sequoia::{About, Certificate};
 use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::ManageError;
 use crate::reason::SignatureFault;
+use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// Why a subcommand ended without doing what it was asked. The second line says what to do.
@@ -189,51 +190,68 @@ pub fn day(time: Timestamp) -> String {
     moment.map_or_else(|| time.to_string(), |moment| moment.strftime("%Y-%m-%d").to_string())
 }
 
-/// The content of a file, or of standard input for `-`. At most a mebibyte: keys are shorter.
-pub fn read(path: &Path) -> Result<Vec<u8>, Ended> {
-    const MOST: u64 = 1 << 20;
-    let failed = |source| Ended::Read { path: path.to_owned(), source };
-    let mut data = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().take(MOST).read_to_end(&mut data)
+/// The content of a file, or of standard input for `-`. It may be secret.
+pub fn read(path: &Path) -> Result<Secret<Vec<u8>>, Ended> {
+    // Never grown, so no copy of a secret stays behind in freed memory.
+    let mut data = Vec::with_capacity(MOST + 1);
+    let read = if is_stdin(path) {
+        io::stdin().lock().take(MOST as u64 + 1).read_to_end(&mut data)
     } else {
-        File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut data))
+        File::open(path).and_then(|file| file.take(MOST as u64 + 1).read_to_end(&mut data))
     };
-    read.map_err(failed)?;
+    let data = Secret::new(data);
+    read.map_err(|source| Ended::Read { path: path.to_owned(), source })?;
+    if data.expose().len() > MOST {
+        let what = format!("{} is longer than {MOST} bytes", place(path));
+        return Err(Ended::refused(what, "name a file that holds nothing but what is wanted"));
+    }
     Ok(data)
+}
+
+/// Bytes. Keys and stanzas are much shorter.
+const MOST: usize = 1 << 20;
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Where something was read from, as people call it.
+pub fn place(path: &Path) -> String {
+    if is_stdin(path) { "the input".to_owned() } else { path.display().to_string() }
 }
 
 /// The one public certificate in `data`: no secret key, and no other beside it unless `wanted` tells which.
 pub fn one_certificate(
     data: &[u8],
     wanted: Option<&Fingerprint>,
-    place: &Path,
+    path: &Path,
     now: Timestamp,
-) -> Result<About, Ended> {
-    let place = if place == Path::new("-") { "the input".to_owned() } else { place.display().to_string() };
-    let mut found = About::read(data, now);
-    if found.iter().any(|about| about.has_secrets) {
+) -> Result<Certificate, Ended> {
+    let place = place(path);
+    let mut found = Certificate::read(data, now);
+    if found.iter().any(|certificate| certificate.about.has_secrets) {
         return Err(Ended::refused(
             format!("{place} holds a secret key"),
-            "it belongs to its owner alone: let him send what gpg --export (or fwknop key export) writes",
+            "it belongs to its owner alone: let him send what fwknop key export (or gpg --export) writes",
         ));
     }
-    if let Some(wanted) = wanted {
-        found.retain(|about| about.fingerprint == *wanted);
-        return found.pop().ok_or_else(|| {
-            Ended::refused(
-                format!("{place} does not hold the key {wanted}"),
-                "compare the fingerprint; nothing was imported",
-            )
-        });
-    }
-    match found.len() {
-        0 => Err(Ended::refused(
-            format!("there is no OpenPGP certificate in {place}"),
-            "export it with: fwknop key export",
+    match (wanted, found.len()) {
+        (_, 0) => {
+            let what = format!("there is no OpenPGP certificate in {place}");
+            Err(Ended::refused(what, "let its owner export it: fwknop key export, or fwknopd key export"))
+        }
+        (Some(wanted), _) => {
+            found.retain(|certificate| certificate.about.fingerprint == *wanted);
+            found.pop().ok_or_else(|| {
+                let what = format!("{place} does not hold the key {wanted}");
+                Ended::refused(what, "compare the fingerprint; nothing was changed")
+            })
+        }
+        (None, 1) => Ok(found.remove(0)),
+        (None, _) => Err(Ended::refused(
+            format!("{place} holds several certificates"),
+            "say which one is meant, with --fingerprint",
         )),
-        1 => Ok(found.remove(0)),
-        _ => Err(Ended::refused(format!("{place} holds several certificates"), "choose one with --fingerprint")),
     }
 }
 
@@ -300,9 +318,12 @@ mod tests {
         assert!(one(&file("client.sec.asc"), None).unwrap_err().to_string().contains("holds a secret key"));
         let both = [file("client.pub.asc"), file("server.pub.asc")].concat();
         assert!(one(&both, None).unwrap_err().to_string().contains("several"));
-        assert_eq!(one(&both, Some(&client.fingerprint)).unwrap(), client);
-        let other = one(&file("server.pub.asc"), Some(&client.fingerprint)).unwrap_err();
-        assert!(other.to_string().contains(&client.fingerprint.to_string()));
+        let wanted = client.about.fingerprint.clone();
+        let chosen = one(&both, Some(&wanted)).unwrap();
+        assert_eq!(chosen, client);
+        assert_eq!(one(&chosen.data, None).unwrap(), client, "nothing else comes with it");
+        let other = one(&file("server.pub.asc"), Some(&wanted)).unwrap_err();
+        assert!(other.to_string().contains(&wanted.to_string()));
         assert!(one(b"nothing", None).is_err());
     }
 }

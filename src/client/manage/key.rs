@@ -10,7 +10,7 @@ use super::{Places, say, server};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended, Finding};
 use crate::crypto::openpgp::agent::{Agent, AgentHome, Asking};
-use crate::crypto::openpgp::sequoia::{About, AboutKey, SecretPlace, secret_places};
+use crate::crypto::openpgp::sequoia::{About, AboutKey, Certificate, SecretPlace, secret_places};
 use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::{Algorithm, Home, NewKey, NewPassphrase};
 use crate::time::Timestamp;
@@ -259,7 +259,7 @@ fn import(
     now: Timestamp,
 ) -> Result<(), Ended> {
     let data = keys::read(file)?;
-    let about = keys::one_certificate(&data, fingerprint, file, now)?;
+    let Certificate { about, data } = keys::one_certificate(data.expose(), fingerprint, file, now)?;
     if about.encrypting().is_none() {
         let advice = "ask the server's administrator for its current key";
         return Err(Ended::refused(format!("nothing can be encrypted to the key {}", about.fingerprint), advice));

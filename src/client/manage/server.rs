@@ -163,9 +163,9 @@ impl Add {
             HandedOut { lines, certificate } = handed_out(file, now)?;
         } else if let Some(file) = &self.import {
             let data = keys::read(file)?;
-            let about = keys::one_certificate(&data, self.fingerprint.as_ref(), file, now)?;
-            set(&mut lines, "GPG_RECIPIENT", &about.fingerprint.to_string());
-            certificate = Some((about, data));
+            let found = keys::one_certificate(data.expose(), self.fingerprint.as_ref(), file, now)?;
+            set(&mut lines, "GPG_RECIPIENT", &found.about.fingerprint.to_string());
+            certificate = Some((found.about, found.data));
         }
         if let (Some((about, _)), Some(wanted)) = (&certificate, &self.fingerprint)
             && about.fingerprint != *wanted
@@ -179,7 +179,7 @@ impl Add {
         if let Some((about, data)) = &certificate {
             plan.step(format!("import the key of {}", about.name()));
             plan.step(format!("its fingerprint is {}: compare it with what the administrator says", about.fingerprint));
-            certificates.extend(binary(data));
+            certificates.extend(data);
         }
         self.add_lines(&mut lines, &About::read(&certificates, now), &own)?;
         let get = |name: &str| lines.iter().find(|line| line.name == name).map(|line| line.value.expose().clone());
@@ -241,7 +241,7 @@ impl Add {
             }
         }
         if let Some(file) = &self.hmac_key_file {
-            let text = Secret::new(keys::read(file)?);
+            let text = keys::read(file)?;
             let key = hmac_key_in(&text).ok_or_else(|| {
                 Ended::refused(
                     format!("there is no HMAC key in {}", file.display()),
@@ -267,11 +267,6 @@ impl Add {
     }
 }
 
-/// Armored data in binary, so that it can stand behind other certificates.
-fn binary(data: &[u8]) -> Vec<u8> {
-    crate::crypto::openpgp::sequoia::dearmored(data)
-}
-
 fn set(lines: &mut Vec<NewLine>, name: &str, value: &str) {
     set_secret(lines, name, Secret::new(value.to_owned()));
 }
@@ -292,7 +287,7 @@ struct HandedOut {
 /// Reads such a file: rc lines, and perhaps an armored certificate behind them. Only what describes the
 /// server is taken: nobody else decides what runs here and which key signs.
 fn handed_out(file: &Path, now: Timestamp) -> Result<HandedOut, Ended> {
-    let data = Secret::new(keys::read(file)?);
+    let data = keys::read(file)?;
     let text = Secret::new(String::from_utf8_lossy(data.expose()).into_owned());
     let (stanza, armored) = match text.expose().find(ARMOR) {
         Some(at) => text.expose().split_at(at),
@@ -314,7 +309,10 @@ fn handed_out(file: &Path, now: Timestamp) -> Result<HandedOut, Ended> {
     }
     let certificate = match armored {
         "" => None,
-        armored => Some((keys::one_certificate(armored.as_bytes(), None, file, now)?, armored.as_bytes().to_vec())),
+        armored => {
+            let found = keys::one_certificate(armored.as_bytes(), None, file, now)?;
+            Some((found.about, found.data))
+        }
     };
     Ok(HandedOut { lines, certificate })
 }

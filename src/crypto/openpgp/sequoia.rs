@@ -35,12 +35,12 @@ use pgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, Messa
 use pgp::policy::StandardPolicy;
 use pgp::types::SymmetricAlgorithm;
 
-pub use about::{About, AboutKey};
+pub use about::{About, AboutKey, Certificate};
 pub use addressed::Addressed;
 pub use bounds::Bounds;
 pub use home::{HomeKeys, HomeSigner, SecretPlace, secret_places};
 pub use judge::printable;
-pub use keys::{Keys, Notice, Unreadable, dearmored};
+pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer};
 

@@ -10,6 +10,7 @@ use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _}
 use pgp::crypto::mpi::PublicKey;
 use pgp::packet::Key;
 use pgp::packet::key::{PublicParts, UnspecifiedRole};
+use pgp::serialize::MarshalInto as _;
 use pgp::types::RevocationStatus;
 
 use super::judge::printable;
@@ -48,6 +49,26 @@ pub struct AboutKey {
     pub encrypts: bool,
     /// It may be used now.
     pub valid: bool,
+}
+
+/// A certificate of which it is known what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub about: About,
+    /// This certificate alone, in binary and without secrets.
+    pub data: Vec<u8>,
+}
+
+impl Certificate {
+    /// Every certificate in `data`, armored or binary, in its order.
+    pub fn read(data: &[u8], now: Timestamp) -> Vec<Self> {
+        let read = |cert: Cert| {
+            let about = About::of(&cert, now)?;
+            let data = cert.strip_secret_key_material().to_vec().ok()?;
+            Some(Self { about, data })
+        };
+        certs(data).0.into_iter().filter_map(read).collect()
+    }
 }
 
 impl About {

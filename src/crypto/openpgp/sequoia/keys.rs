@@ -11,7 +11,6 @@ use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, PrimaryKey as _};
 use pgp::crypto::KeyPair;
 use pgp::packet::key::PublicParts;
 use pgp::parse::Parse;
-use pgp::serialize::Serialize as _;
 use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
 
@@ -262,17 +261,6 @@ pub(super) fn certs(data: &[u8]) -> (Vec<Cert>, Vec<Notice>) {
         }
     }
     (certs, notices)
-}
-
-/// Certificates in binary, without the armor they may have: such can stand one after the other.
-pub fn dearmored(data: &[u8]) -> Vec<u8> {
-    let (certs, _) = certs(data);
-    let mut binary = Vec::new();
-    for cert in certs {
-        // Writing to memory does not fail.
-        let _ = cert.serialize(&mut binary);
-    }
-    binary
 }
 
 /// Splits armored text at its blocks: users concatenate exported keys, and a parser reads only the first.
