@@ -7,6 +7,7 @@ mod decide;
 pub mod detach;
 pub mod journal;
 pub mod keyrings;
+pub mod manage;
 mod new_keys;
 mod panics;
 pub mod pidfile;
@@ -34,7 +35,13 @@ use start::Failed;
 
 /// Runs `fwknopd`. Exit codes as in the original: 0, or 1 for everything that went wrong (`-S`: 1 when none runs).
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    if manage::asked(&words) {
+        keep_no_core();
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        return manage::main(words);
+    }
+    let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();

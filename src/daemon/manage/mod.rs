@@ -1,0 +1,158 @@
+//! `fwknopd key …` and `fwknopd user …`: the server's keys, and who may knock.
+//!
+//! A user is a file in a folder of access files and a certificate in the server's keyring. Every change is shown before it is
+//! made; the whole configuration is checked before a running daemon is told to read it.
+
+mod key;
+mod user;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::args::Args;
+use super::journal::with_causes;
+use super::{control, pidfile, settings};
+use crate::cli::keys::Ended;
+use crate::cli::{EXIT_OK, EXIT_USAGE};
+use crate::config::{LoadOptions, ServerSettings, load_server};
+use crate::crypto::openpgp::gpgme::GnuPg;
+use crate::time::Timestamp;
+
+/// Look after the server's keys and its users.
+#[derive(Debug, Parser)]
+#[command(name = "fwknopd", max_term_width = 100)]
+pub struct Manage {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    places: Places,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The server's own keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Who may knock: one file and one certificate each
+    #[command(subcommand)]
+    User(user::User),
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+struct Places {
+    /// Configuration file
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "/etc/fwknop/fwknopd.conf")]
+    config_file: PathBuf,
+    /// Access file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    access_file: Option<PathBuf>,
+    /// Folder of access files, instead of the access file
+    #[arg(long, global = true, value_name = "DIR")]
+    access_folder: Option<PathBuf>,
+    /// Keyring, where the configuration names another
+    #[arg(long, global = true, value_name = "DIR")]
+    gpg_home_dir: Option<PathBuf>,
+}
+
+/// The words of a subcommand, if that is what was typed.
+pub fn asked(words: &[OsString]) -> bool {
+    words.get(1).is_some_and(|word| word == "key" || word == "user")
+}
+
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let Manage { command, places } = match Manage::try_parse_from(words) {
+        Ok(manage) => manage,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { EXIT_OK });
+        }
+    };
+    let done = match command {
+        Command::Key(command) => key::run(command, &places),
+        Command::User(command) => user::run(command, &places),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ended) => {
+            eprintln!("fwknopd: {}", with_causes(&ended));
+            ExitCode::from(ended.code())
+        }
+    }
+}
+
+impl Places {
+    fn options(&self) -> Result<LoadOptions, Ended> {
+        let mut words: Vec<OsString> = vec!["fwknopd".into(), "-c".into(), self.config_file.clone().into()];
+        let named = [
+            ("-a", &self.access_file),
+            ("--access-folder", &self.access_folder),
+            ("--gpg-home-dir", &self.gpg_home_dir),
+        ];
+        for (option, path) in named {
+            if let Some(path) = path {
+                words.extend([option.into(), path.clone().into()]);
+            }
+        }
+        let args = Args::try_parse_from(words).map_err(|error| Ended::Other(Box::new(error)))?;
+        let directory = std::env::current_dir().map_err(|error| Ended::Other(Box::new(error)))?;
+        Ok(LoadOptions::from_args(&args, directory))
+    }
+
+    fn server(&self) -> Result<ServerSettings, Ended> {
+        let (server, _) = load_server(&self.options()?).map_err(|complaints| Ended::Other(Box::new(complaints)))?;
+        Ok(server)
+    }
+
+    /// The server's keyring: as configured, or as named when there is no configuration yet.
+    fn gpg(&self) -> Result<GnuPg, Ended> {
+        if let (Some(home), false) = (&self.gpg_home_dir, self.config_file.exists()) {
+            return Ok(GnuPg { home: Some(home.clone()), program: None });
+        }
+        let server = self.server()?;
+        Ok(GnuPg { home: Some(server.gpg_home), program: server.gpg_program })
+    }
+
+    /// Whether all of the configuration can be used as it stands now. `Err`: what is wrong.
+    fn check(&self) -> Result<(), String> {
+        let options = self.options().map_err(|error| error.to_string())?;
+        match settings::load(&options, Timestamp::now()) {
+            Ok(_) => Ok(()),
+            Err(complaints) => Err(complaints.to_string()),
+        }
+    }
+
+    /// A running daemon reads its files again; without one there is nothing to tell.
+    fn tell_daemon(&self) -> Result<(), Ended> {
+        let server = self.server()?;
+        let runs = pidfile::confirmed(&server.pid_file, |_| Ok(())).map_err(|error| Ended::Other(Box::new(error)))?;
+        if runs.is_none() {
+            eprintln!("fwknopd: no daemon is running: it takes effect when it is started");
+            return Ok(());
+        }
+        control::restart(&server.pid_file).map(|_| ()).map_err(|error| Ended::Other(Box::new(error)))
+    }
+}
+
+/// A result on standard output.
+fn say(text: &str) -> Result<(), Ended> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Ended::Other(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Manage::command().debug_assert();
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(asked(&words("fwknopd user list -c x")) && !asked(&words("fwknopd -c user")));
+    }
+}
