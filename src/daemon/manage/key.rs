@@ -200,7 +200,7 @@ fn keep(home: &Path, passphrase: &Passphrase) -> Result<(), Ended> {
 
 /// The first line.
 fn passphrase_in(file: &Path) -> Result<Passphrase, Ended> {
-    let data = Secret::new(keys::read(file)?);
+    let data = keys::read(file)?;
     let line = std::str::from_utf8(data.expose()).ok().and_then(|text| text.lines().next()).unwrap_or_default();
     if line.is_empty() || line.trim() != line || line.contains(';') {
         let what = format!("the first line of {} cannot be a passphrase", file.display());

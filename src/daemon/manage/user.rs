@@ -217,14 +217,15 @@ impl Add {
         let mut keyring = Keyring::open(&places.gpg()?, now)?;
         let folder = Folder::of(&server.access)?;
         let data = keys::read(&self.certificate)?;
-        let about = keys::one_certificate(&data, self.fingerprint.as_ref(), &self.certificate, now)?;
+        let read = keys::one_certificate(data.expose(), self.fingerprint.as_ref(), &self.certificate, now)?;
+        let about = &read.about;
         if let Some(fault) = about.fault {
             let what = format!("nobody could knock with the certificate {}: it is {fault}", about.fingerprint);
             return Err(Ended::refused(what, "ask its owner for a current one: fwknop key check says what is wrong"));
         }
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => name_of(&about),
+            None => name_of(about),
         };
         check_name(&name)?;
         if folder.users()?.iter().any(|known| known.name == name) {
@@ -240,7 +241,7 @@ impl Add {
         let lasts =
             keys::lasting(&self.until).map_err(|what| Ended::usage(what, "it says how long the user may knock"))?;
         let hmac = if self.no_hmac { None } else { Some(hmac_key()?) };
-        let text = self.access_text(&about, lasts.map(|span| now.plus(span)), hmac.as_ref(), &keyring);
+        let text = self.access_text(about, lasts.map(|span| now.plus(span)), hmac.as_ref(), &keyring);
         let handout = match &self.stanza {
             None => None,
             Some(file) => Some((file, self.handout(hmac.as_ref(), &mut keyring)?)),
@@ -267,7 +268,7 @@ impl Add {
         }
         self.consent.obtain(&plan)?;
 
-        keyring.home.import(&data)?;
+        keyring.home.import(&read.data)?;
         make_folder(&folder)?;
         write(&file, text.expose())?;
         if let Err(complaints) = places.check() {
