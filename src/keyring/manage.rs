@@ -21,6 +21,8 @@ pub struct NewKey<'a> {
     /// `None`: never.
     pub lasts: Option<Duration>,
     pub passphrase: NewPassphrase,
+    /// There may be a key with this user id already.
+    pub beside: bool,
 }
 
 pub enum NewPassphrase {
@@ -110,6 +112,9 @@ impl Home {
         let (sign, encrypt) = new.algorithm.pair();
         let lasts = new.lasts.unwrap_or_default();
         let mut flags = if new.lasts.is_none() { CreateKeyFlags::NOEXPIRE } else { CreateKeyFlags::empty() };
+        if new.beside {
+            flags |= CreateKeyFlags::FORCE;
+        }
         let passphrase = match &new.passphrase {
             NewPassphrase::Asked => None,
             NewPassphrase::None => {

@@ -103,12 +103,12 @@ fn every_link_between_documents_leads_somewhere() {
 }
 
 /// A fenced block: the words after the fence, and what stands in it.
-struct Block {
-    words: Vec<String>,
-    text: String,
+pub struct Block {
+    pub words: Vec<String>,
+    pub text: String,
 }
 
-fn blocks(document: &str) -> Vec<Block> {
+pub fn blocks(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = document.lines();
     while let Some(line) = lines.next() {
@@ -120,7 +120,7 @@ fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-fn read(name: &str) -> String {
+pub fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 

@@ -17,4 +17,5 @@ mod firewall;
 mod matrix;
 mod openpgp;
 mod resilience;
+mod stories;
 mod vectors;

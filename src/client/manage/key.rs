@@ -96,7 +96,12 @@ pub fn run(command: Key) -> Result<(), Ended> {
             })?;
             let lasts = keys::lasting(&expire).map_err(|what| Ended::usage(what, "it says how long the key lasts"))?;
             let passphrase = if no_passphrase { NewPassphrase::None } else { NewPassphrase::Asked };
-            generate(&places, consent, &NewKey { user_id: &user_id, algorithm, lasts, passphrase }, &algo)
+            generate(
+                &places,
+                consent,
+                &NewKey { user_id: &user_id, algorithm, lasts, passphrase, beside: false },
+                &algo,
+            )
         }
         Key::Export { key, output, places } => export(&places, key.as_deref(), output.as_deref(), now),
         Key::Import { file, fingerprint, places, consent } => {

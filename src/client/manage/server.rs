@@ -179,7 +179,10 @@ impl Add {
         if let Some((about, data)) = &certificate {
             plan.step(format!("import the key of {}", about.name()));
             plan.step(format!("its fingerprint is {}: compare it with what the administrator says", about.fingerprint));
-            certificates.extend(data);
+            // One that is there already would be found twice.
+            if !About::read(&certificates, now).iter().any(|known| known.fingerprint == about.fingerprint) {
+                certificates.extend(data);
+            }
         }
         self.add_lines(&mut lines, &About::read(&certificates, now), &own)?;
         let get = |name: &str| lines.iter().find(|line| line.name == name).map(|line| line.value.expose().clone());

@@ -187,6 +187,7 @@ fn init(
         algorithm,
         lasts: None,
         passphrase: passphrase.map_or(NewPassphrase::None, NewPassphrase::Given),
+        beside: false,
     };
     let made = Home::open(&gpg)?.generate(&new)?;
     say(&format!("{made}\n"))
@@ -245,7 +246,8 @@ fn rotate(places: &Places, consent: Consent, algo: &str, now: Timestamp) -> Resu
     plan.step(format!("knocks to the old one, {old_key}, are taken as well until: fwknopd key retire {old_key}"));
     consent.obtain(&plan)?;
     let passphrase = keyring.passphrase()?.map_or(NewPassphrase::None, NewPassphrase::Given);
-    let made = keyring.home.generate(&NewKey { user_id: &user_id, algorithm, lasts: None, passphrase })?;
+    let made =
+        keyring.home.generate(&NewKey { user_id: &user_id, algorithm, lasts: None, passphrase, beside: true })?;
     places.tell_daemon()?;
     say(&format!("{made}\n"))
 }
