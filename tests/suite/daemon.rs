@@ -265,7 +265,7 @@ fn an_idle_daemon_sleeps() {
 }
 
 /// A capture file with these payloads, each sent from the client to the server's SPA port.
-fn savefile(payloads: &[Vec<u8>]) -> Vec<u8> {
+pub fn savefile(payloads: &[Vec<u8>]) -> Vec<u8> {
     const ETHERNET: u32 = 1;
     let mut file = Vec::new();
     for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, ETHERNET] {

@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod docs;
 mod firewall;
+mod flood;
 mod matrix;
 mod openpgp;
 mod resilience;

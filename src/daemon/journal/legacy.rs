@@ -46,7 +46,8 @@ pub fn refused(origin: &Origin, refusal: &Refusal) -> Option<(Level, String)> {
             Level::Debug,
             format!("[{src}] preprocess_spa_data() returned error 4098: 'not an SPA message' for incoming packet."),
         )),
-        Reason::PacketTooShort | Reason::PacketTooLong => None,
+        // The original has no such line, and whoever reads one bans the sender.
+        Reason::PacketTooShort | Reason::PacketTooLong | Reason::Busy => None,
         Reason::NoSourceMatch => warning(format!("No access data found for source IP: {src}")), // L03
         Reason::Replay => warning(replay(origin, refusal.first_seen.as_deref())),
         Reason::StanzaExpired => Some((Level::Info, format!("{at}Access stanza has expired"))), // L08

@@ -1,19 +1,24 @@
-//! The whole path of a packet: nothing opens without the key, nothing opens twice, nothing opens more than is permitted.
+//! The whole path of a packet: nothing opens without the key, nothing opens twice, nothing opens more than is permitted,
+//! and all of that is the same when public-key work is done apart.
 #![no_main]
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use fwknop::access::{AccessTable, Stanza};
+use fwknop::access::{AccessTable, OpenPgpAccess, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
+use fwknop::crypto::openpgp::{
+    Engine as OpenPgpEngine, Fingerprint, KeyPath, KeyringId, Opened, RecipientRule, Signature, SignerRule,
+};
 use fwknop::crypto::rijndael::{self, Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::unseal::Keyrings;
-use fwknop::gate::{Gate, GateRules, Verdict};
+use fwknop::gate::{Examined, Gate, GateRules, Verdict};
 use fwknop::grant::{GrantId, StanzaId};
 use fwknop::net::{AddrSet, Origin, PortSet};
 use fwknop::reason::Reason;
 use fwknop::replay::MemoryStore;
+use fwknop::secret::Secret;
 use fwknop::spa::{Datagram, Digest, HttpRules};
 use fwknop::time::{Lifetime, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -21,16 +26,20 @@ use sha2::{Digest as _, Sha256};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (kind, bytes) = input;
-    // A fresh one each time: what is found must not depend on what came before.
-    let gate = &mut gate();
+    // Fresh ones each time: what is found must not depend on what came before.
+    let gate = &mut Both { whole: gate(), apart: gate() };
+    let (openpgp, hmac) = (kind & 8 != 0, kind & 4 != 0);
     match kind % 4 {
         0 => stranger(gate, bytes),
         // Fields with the digest that belongs to them, so that the fuzzer gets behind it.
         1 => {
             let digest = STANDARD_NO_PAD.encode(Sha256::digest(bytes));
-            insider(gate, &[bytes, b":", digest.as_bytes()].concat(), kind & 4 != 0);
+            let plaintext = [bytes, b":", digest.as_bytes()].concat();
+            insider(gate, if openpgp { message(&plaintext, SIGNED, hmac) } else { seal(&plaintext, hmac) });
         }
-        2 => insider(gate, bytes, kind & 4 != 0),
+        // Whoever knows the server's public key, and is on no list.
+        2 if openpgp => stranger(gate, message(bytes, kind, hmac).as_bytes()),
+        2 => insider(gate, seal(bytes, hmac)),
         _ => {
             // A well-made packet, damaged.
             let mut text = seal(MODEL.as_bytes(), true).into_bytes();
@@ -46,14 +55,14 @@ fuzz_target!(|input: (u8, &[u8])| {
 });
 
 /// Without the key nothing opens.
-fn stranger(gate: &mut Gate, payload: &[u8]) {
+fn stranger(gate: &mut Both, payload: &[u8]) {
     let verdict = gate.handle(&datagram(payload), NOW);
     assert!(matches!(verdict, Verdict::Refuse(_)), "a stranger got in: {verdict:?}");
 }
 
 /// With the key: what is permitted, once.
-fn insider(gate: &mut Gate, plaintext: &[u8], hmac: bool) {
-    let packet = datagram(seal(plaintext, hmac).as_bytes());
+fn insider(gate: &mut Both, text: String) {
+    let packet = datagram(text.as_bytes());
     let Verdict::Open(opening) = gate.handle(&packet, NOW) else { return };
     let permitted: PortSet = PERMITTED.parse().expect("ports");
     assert!(permitted.contains_all(&opening.grant.ports));
@@ -63,9 +72,61 @@ fn insider(gate: &mut Gate, plaintext: &[u8], hmac: bool) {
         Verdict::Refuse(refusal) => assert_eq!(refusal.reason, Reason::Replay),
         Verdict::Open(_) => panic!("the same packet opened twice"),
     }
-    assert_eq!(gate.grants().count(), 1);
-    gate.withdraw(&opening);
-    assert_eq!(gate.grants().count(), 0, "a grant that could not be opened stays in the table");
+    assert_eq!(gate.whole.grants().count(), 1);
+    gate.whole.withdraw(&opening);
+    assert_eq!(gate.whole.grants().count(), 0, "a grant that could not be opened stays in the table");
+}
+
+/// One that does all in one go, and one that stops before each decryption.
+struct Both {
+    whole: Gate,
+    apart: Gate,
+}
+
+impl Both {
+    fn handle(&mut self, datagram: &Datagram, now: Timestamp) -> Verdict {
+        let verdict = self.whole.handle(datagram, now);
+        let mut examined = self.apart.examine(datagram, now);
+        loop {
+            match examined {
+                Examined::Final(apart) => {
+                    assert_eq!(verdict, apart);
+                    return verdict;
+                }
+                Examined::Pending(pending) => examined = self.apart.conclude(pending.work(now), now),
+            }
+        }
+    }
+}
+
+/// Stands for public-key cryptography: whoever writes the word can seal, and the octet behind it says who signed.
+struct Toy;
+
+impl OpenPgpEngine for Toy {
+    fn open(&self, message: &[u8], _: Timestamp) -> Result<Opened, Reason> {
+        let at = message.windows(WORD.len()).position(|window| window == WORD).ok_or(Reason::GpgDecrypt)?;
+        let [signer, plaintext @ ..] = &message[at + WORD.len()..] else { return Err(Reason::GpgDecrypt) };
+        let key = KeyPath { primary: fingerprint(*signer), key: fingerprint(*signer) };
+        let signature = Signature { by: Some(key), user_id: None, fault: None };
+        let signatures = if *signer == 0 { Vec::new() } else { vec![signature] };
+        Ok(Opened { plaintext: Secret::new(plaintext.to_vec()), recipient: None, signatures })
+    }
+}
+
+fn fingerprint(octet: u8) -> Fingerprint {
+    Fingerprint::from_bytes(&[octet; 20]).expect("twenty octets")
+}
+
+/// In the shape of an OpenPGP message for the toy.
+fn message(plaintext: &[u8], signer: u8, hmac: bool) -> String {
+    let key = [&[0x85, 0, 14, 3], &[7; 8][..], &[1, 0, 16, 0xff, 0xff]].concat();
+    let data = [&[1][..], WORD, &[signer], plaintext].concat();
+    let length = u32::try_from(data.len()).expect("short").to_be_bytes();
+    let mut text = STANDARD_NO_PAD.encode([&key[..], &[0xd2, 0xff], &length, &data].concat()).split_off(2);
+    if hmac {
+        text.push_str(&tag().tag("hQ", &text));
+    }
+    text
 }
 
 fn seal(plaintext: &[u8], hmac: bool) -> String {
@@ -89,7 +150,7 @@ fn tag() -> HmacAuth {
     HmacAuth::new(Digest::Sha256, &HmacKey::new(b"another".to_vec()).expect("a key"))
 }
 
-fn stanza(id: u32, hmac: Option<HmacAuth>) -> Stanza {
+fn stanza(id: u32, keyring: KeyringId, hmac: Option<HmacAuth>) -> Stanza {
     Stanza {
         id: StanzaId(id),
         source: AddrSet::Any,
@@ -97,7 +158,11 @@ fn stanza(id: u32, hmac: Option<HmacAuth>) -> Stanza {
         open_ports: Some(PERMITTED.parse().expect("ports")),
         restrict_ports: None,
         rijndael: Some(key()),
-        openpgp: None,
+        openpgp: Some(OpenPgpAccess {
+            keyring,
+            recipient: RecipientRule::Any,
+            signer: SignerRule::Listed { lists: vec![vec![fingerprint(SIGNED)]], ignore_expiry: false },
+        }),
         hmac,
         timeout: Lifetime::from_secs(30).expect("not zero"),
         max_timeout: Lifetime::from_secs(MAX_LIFETIME).expect("not zero"),
@@ -112,11 +177,16 @@ fn gate() -> Gate {
         max_age: Some(Duration::from_secs(120)),
         http: HttpRules { enabled: true, any_user_agent: true, forwarded_for: true },
     };
-    let access = AccessTable::new(vec![stanza(1, Some(tag())), stanza(2, None)]);
-    Gate::new(rules, access, Keyrings::default(), Box::new(MemoryStore::default()), GrantId(0))
+    let mut keyrings = Keyrings::default();
+    let keys = [(); 2].map(|()| keyrings.add(Box::new(Toy)));
+    let stanzas = vec![stanza(1, keys[0], Some(tag())), stanza(2, keys[1], None)];
+    Gate::new(rules, AccessTable::new(stanzas), keyrings, Box::new(MemoryStore::default()), GrantId(0))
 }
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+const WORD: &[u8] = b"a word that fuzzers lack";
+/// Who is listed. No stranger's `kind`.
+const SIGNED: u8 = 251;
 const PERMITTED: &str = "tcp/22,udp/53";
 const MAX_LIFETIME: u32 = 300;
 /// An access request for tcp/22 at [`NOW`]; its digest does not matter here, because the packet is damaged anyway.

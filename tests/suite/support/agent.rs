@@ -4,8 +4,9 @@
 //! request per line on its standard input and ends with it: when the test dies, its namespaces vanish.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,8 @@ type Failure = Box<dyn std::error::Error>;
 #[derive(Default)]
 struct Helper {
     captured: Arc<Mutex<Vec<String>>>,
+    floods: Vec<std::thread::JoinHandle<Result<u64, String>>>,
+    calm: Arc<AtomicBool>,
 }
 
 impl Helper {
@@ -129,6 +132,26 @@ impl Helper {
                 let limit = Duration::from_millis(millis.parse()?);
                 Ok(knock(from, to, service, limit, &from_hex(hex)?)?.as_micros().to_string())
             }
+            ["flood", first, sources, rate, to, texts] => {
+                let flood = Flood {
+                    first: first.parse()?,
+                    sources: sources.parse()?,
+                    rate: rate.parse()?,
+                    to: to.parse()?,
+                    texts: std::fs::read_to_string(texts)?.lines().map(str::to_owned).collect(),
+                    calm: Arc::clone(&self.calm),
+                };
+                self.floods.push(std::thread::spawn(|| flood.run()));
+                Ok(String::new())
+            }
+            ["calm"] => {
+                self.calm.store(true, Ordering::Relaxed);
+                let ended =
+                    self.floods.drain(..).map(|flood| flood.join().unwrap_or_else(|_| Err("it panicked".into())));
+                let sent = ended.collect::<Result<Vec<u64>, String>>()?;
+                self.calm.store(false, Ordering::Relaxed);
+                Ok(sent.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
+            }
             ["capture", device, port] => self.capture(device, port),
             ["captured"] => Ok(self.captured.lock().map_err(|_| "capture failed")?.join(" ")),
             _ => Err(format!("not a request: {request}").into()),
@@ -148,6 +171,50 @@ impl Helper {
             }
         });
         Ok(String::new())
+    }
+}
+
+/// Packets without end, until there is to be calm.
+struct Flood {
+    /// The sources are this address and those after it, in turn.
+    first: Ipv4Addr,
+    sources: u32,
+    /// Packets in a second.
+    rate: u32,
+    to: SocketAddr,
+    texts: Vec<String>,
+    calm: Arc<AtomicBool>,
+}
+
+impl Flood {
+    /// How many were sent.
+    fn run(self) -> Result<u64, String> {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let begun = Instant::now();
+        let mut sent = 0u64;
+        while !self.calm.load(Ordering::Relaxed) {
+            let due = begun.elapsed().as_millis() as u64 * u64::from(self.rate) / 1000;
+            // After a pause of the machine's the flood goes on as before: nothing is made up for.
+            for _ in 0..due.saturating_sub(sent).min(u64::from(self.rate / 20)) {
+                let source = Ipv4Addr::from(u32::from(self.first) + (sent % u64::from(self.sources)) as u32);
+                send(source.into(), self.to, self.text(sent).as_bytes()).map_err(|error| error.to_string())?;
+                sent += 1;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(sent)
+    }
+
+    /// When all have been sent they come again, each with some characters exchanged near its end: texts that nobody has
+    /// seen, and that must be decrypted to see that they are damaged.
+    fn text(&self, number: u64) -> String {
+        let round = number / self.texts.len() as u64;
+        let mut text = self.texts[(number % self.texts.len() as u64) as usize].clone();
+        if round > 0 {
+            let at = text.len() - 12;
+            text.replace_range(at..at + 8, &format!("{round:08}"));
+        }
+        text
     }
 }
 

@@ -231,7 +231,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 pub const CLIENT: &str = "10.71.0.2";
-const NEIGHBOUR: &str = "10.71.0.3";
+pub const NEIGHBOUR: &str = "10.71.0.3";
 pub const SERVER: &str = "10.71.0.1";
 const CLIENT_V6: &str = "fd71::2";
 const NEIGHBOUR_V6: &str = "fd71::3";
