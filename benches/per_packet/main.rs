@@ -3,13 +3,13 @@
 //! Each packet takes the whole way through the gate. The replay memory is one that forgets, so that the same packet can be
 //! measured again and again; what the durable one adds is measured for itself.
 
+mod openpgp;
+
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use fwknop::access::{AccessTable, OpenPgpAccess, Stanza};
+use fwknop::access::{AccessTable, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
-use fwknop::crypto::openpgp::sequoia::Keys;
-use fwknop::crypto::openpgp::{Fingerprint, RecipientRule, SignerRule, Tolerance};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::seal;
 use fwknop::crypto::unseal::Keyrings;
@@ -29,40 +29,20 @@ fn main() {
 #[divan::bench]
 fn junk(bencher: Bencher) {
     let mut gate = gate(vec![shared_key(1)], Keyrings::default());
-    let junk: Vec<u8> = (0..600u32).map(|i| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[(i * 7 % 31) as usize]).collect();
-    refuses(bencher, &mut gate, &datagram(&junk));
+    refuses(bencher, &mut gate, &datagram(&random_text()));
 }
 
 /// The same with a hundred stanzas, each of which has to look.
 #[divan::bench]
 fn junk_at_100_stanzas(bencher: Bencher) {
     let mut gate = gate((1..=100).map(shared_key).collect(), Keyrings::default());
-    let junk: Vec<u8> = (0..600u32).map(|i| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[(i * 7 % 31) as usize]).collect();
-    refuses(bencher, &mut gate, &datagram(&junk));
+    refuses(bencher, &mut gate, &datagram(&random_text()));
 }
 
 #[divan::bench]
 fn knock_rijndael_hmac(bencher: Bencher) {
     let mut gate = gate(vec![shared_key(1)], Keyrings::default());
     opens(bencher, &mut gate, &datagram(sealed(1).as_bytes()), NOW);
-}
-
-#[divan::bench]
-fn knock_openpgp_rsa2048(bencher: Bencher) {
-    openpgp(bencher, "a-gpg-rsa2048-signed-hmac-sha256", "server-rsa2048", "client-rsa2048");
-}
-
-#[divan::bench]
-fn knock_openpgp_curve25519(bencher: Bencher) {
-    openpgp(bencher, "a-gpg-cv25519-signed-ed25519-hmac-reframed", "server-cv25519", "client-ed25519");
-}
-
-/// A packet with a valid HMAC by somebody who may not sign: the dearest refusal there is.
-#[divan::bench]
-fn openpgp_rsa2048_not_listed(bencher: Bencher) {
-    let packet = OpenPgp::vector("a-gpg-rsa2048-signed-hmac-sha256");
-    let mut gate = packet.gate("server-rsa2048", "client-rsa2048", &"00".repeat(20));
-    refuses(bencher, &mut gate, &datagram(packet.text.as_bytes()));
 }
 
 #[divan::bench]
@@ -102,10 +82,9 @@ fn remember_durably(bencher: Bencher) {
     });
 }
 
-fn openpgp(bencher: Bencher, vector: &str, server: &str, client: &str) {
-    let packet = OpenPgp::vector(vector);
-    let mut gate = packet.gate(server, client, &fingerprint(client));
-    opens(bencher, &mut gate, &datagram(packet.text.as_bytes()), packet.time);
+/// Random text of the right alphabet and length.
+fn random_text() -> Vec<u8> {
+    (0..600u32).map(|i| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[(i * 7 % 31) as usize]).collect()
 }
 
 fn opens(bencher: Bencher, gate: &mut Gate, packet: &Datagram, now: Timestamp) {
@@ -120,57 +99,6 @@ fn refuses(bencher: Bencher, gate: &mut Gate, packet: &Datagram) {
         Verdict::Open(_) => panic!("opened"),
         Verdict::Refuse(refusal) => refusal,
     });
-}
-
-/// A packet of the original client from `testdata`, and what its stanza needs.
-struct OpenPgp {
-    text: String,
-    time: Timestamp,
-    hmac: String,
-}
-
-impl OpenPgp {
-    fn vector(id: &str) -> Self {
-        let file = read("testdata/spa/gpg.json");
-        let all: serde_json::Value = serde_json::from_slice(&file).expect("JSON");
-        let vectors = all["vectors"].as_array().expect("vectors");
-        let vector = vectors.iter().find(|vector| vector["id"] == id).expect("the vector");
-        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
-        let time = &vector["expect"]["fields"]["timestamp"];
-        Self {
-            text: text(&vector["packet"]),
-            time: Timestamp::from_secs(time.as_u64().expect("seconds")),
-            hmac: text(&vector["hmac"]["key"]["ascii"]),
-        }
-    }
-
-    fn gate(&self, server: &str, client: &str, listed: &str) -> Gate {
-        let mut keys = Keys::default();
-        for file in [format!("{server}.sec"), format!("{client}.pub")] {
-            let file = read(&format!("keyrings/vectors/{file}.asc"));
-            keys.add(&file, None, self.time).expect("a key");
-        }
-        let mut keyrings = Keyrings::default();
-        let keyring = keyrings.add(Box::new(keys));
-        let listed: Fingerprint = listed.parse().expect("a fingerprint");
-        let openpgp = OpenPgpAccess {
-            keyring,
-            recipient: RecipientRule::Any,
-            signer: SignerRule::Listed { lists: vec![vec![listed]], tolerance: Tolerance::default() },
-        };
-        let hmac = HmacAuth::new(Digest::Sha256, &HmacKey::new(self.hmac.clone().into_bytes()).expect("a key"));
-        gate(vec![Stanza { openpgp: Some(openpgp), rijndael: None, hmac: Some(hmac), ..shared_key(1) }], keyrings)
-    }
-}
-
-fn fingerprint(name: &str) -> String {
-    let keys: serde_json::Value = serde_json::from_slice(&read("keyrings/vectors/keys.json")).expect("JSON");
-    keys["keys"][name]["primary"]["fingerprint"].as_str().expect("a fingerprint").to_owned()
-}
-
-fn read(path: &str) -> Vec<u8> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn gate(stanzas: Vec<Stanza>, keyrings: Keyrings) -> Gate {
@@ -204,7 +132,7 @@ fn shared_key(number: u32) -> Stanza {
     }
 }
 
-fn message(number: u8) -> Message {
+fn message(number: u64) -> Message {
     Message {
         random: RandomValue::new(format!("{number:016}").as_bytes()).expect("digits"),
         user: Username::new("alice").expect("a name"),
