@@ -11,8 +11,10 @@
 
 mod passage;
 mod pending;
+mod recent;
 mod spent;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::access::AccessTable;
@@ -25,6 +27,7 @@ use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::Timestamp;
 use passage::{Passage, Stop, refuse_seen};
 use pending::Progress;
+use recent::Recent;
 use spent::Spent;
 
 pub use pending::{Pending, Worked};
@@ -38,6 +41,8 @@ pub struct Gate {
     rules: GateRules,
     tidied: Option<Timestamp>,
     spent: Spent,
+    /// The stanza that let an address in last: most likely the one whose tag fits the next packet from there.
+    likely: Recent<IpAddr, StanzaId>,
     trouble: Option<StoreError>,
     /// How often the keyrings and stanzas were exchanged.
     reloads: u64,
@@ -100,6 +105,7 @@ impl Gate {
             rules,
             tidied: None,
             spent: Spent::default(),
+            likely: Recent::new(LIKELY),
             trouble: None,
             reloads: 0,
         }
@@ -110,6 +116,7 @@ impl Gate {
     pub fn reload(&mut self, rules: GateRules, access: AccessTable, keyrings: Keyrings) -> Vec<Grant> {
         (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
         self.spent = Spent::default();
+        self.likely.clear();
         self.reloads += 1;
         let access = &self.access;
         self.grants.orphaned(|key| access.lists(key))
@@ -158,13 +165,18 @@ impl Gate {
         let spent = Spent::key(&text, stanzas.iter().map(|stanza| stanza.id));
         self.spent.refuse_known(&spent)?;
 
+        let source = datagram.origin.src;
+        let mut unsealing = Unsealing::new(&envelope, &self.keyrings).knowing(progress.decrypted);
+        if let Some(likely) = self.likely.get(&source).and_then(|id| stanzas.iter().find(|stanza| stanza.id == *id)) {
+            unsealing = unsealing.expecting(likely);
+        }
         let id = self.grants.next_id().map_err(|_| Reason::TooManyGrants)?;
-        let Progress { decrypted, remembered, refused, furthest } = progress;
+        let Progress { remembered, refused, furthest, .. } = progress;
         let passage = Passage {
             datagram,
             envelope: &envelope,
             text,
-            unsealing: Unsealing::new(&envelope, &self.keyrings).knowing(decrypted),
+            unsealing,
             replay: &mut *self.replay,
             max_age: self.rules.max_age,
             now,
@@ -183,6 +195,9 @@ impl Gate {
             }
             Err(stop) => return Err(stop),
         };
+        if let Some(knock) = &grant.knock {
+            self.likely.note(source, knock.stanza);
+        }
         self.grants.insert(grant.clone());
         let supersedes = self.grants.superseded_by(&grant);
         Ok(Opening { grant, supersedes })
@@ -235,6 +250,9 @@ impl Gate {
         self.grants.iter()
     }
 }
+
+/// So many addresses are remembered with their stanza: some 100 bytes each.
+const LIKELY: usize = 4096;
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {

@@ -38,6 +38,7 @@ impl HmacKey {
 pub struct HmacAuth {
     digest: Digest,
     state: State,
+    mark: Mark,
 }
 
 #[derive(Clone)]
@@ -63,7 +64,7 @@ impl HmacAuth {
             Digest::Sha3_256 => State::Sha3_256(keyed(key)),
             Digest::Sha3_512 => State::Sha3_512(keyed(key)),
         };
-        Self { digest, state }
+        Self { digest, mark: Mark::of(&state), state }
     }
 
     pub fn digest(&self) -> Digest {
@@ -77,22 +78,37 @@ impl HmacAuth {
 
     /// The tag over `prefix` followed by `body`, as base64 text.
     pub fn tag(&self, prefix: &str, body: &str) -> String {
-        let parts = [prefix.as_bytes(), body.as_bytes()];
-        let mac = match &self.state {
-            State::Md5(state) => finish(state, parts),
-            State::Sha1(state) => finish(state, parts),
-            State::Sha256(state) => finish(state, parts),
-            State::Sha384(state) => finish(state, parts),
-            State::Sha512(state) => finish(state, parts),
-            State::Sha3_256(state) => finish(state, parts),
-            State::Sha3_512(state) => finish(state, parts),
-        };
-        STANDARD_NO_PAD.encode(mac)
+        self.state.mac([prefix.as_bytes(), body.as_bytes()], |mac| STANDARD_NO_PAD.encode(mac))
     }
 
-    /// Compares as text, so that no second spelling of a tag is valid, and in constant time.
+    /// In constant time. Decoding is strict, so that no second spelling of a tag is valid.
     pub fn verify(&self, prefix: &str, body: &str, tag: &str) -> bool {
-        constant_time_eq(self.tag(prefix, body).as_bytes(), tag.as_bytes())
+        let mut given = [0; MOST_OCTETS];
+        let Ok(octets) = STANDARD_NO_PAD.decode_slice(tag, &mut given) else { return false };
+        self.state.mac([prefix.as_bytes(), body.as_bytes()], |mac| constant_time_eq(mac, &given[..octets]))
+    }
+
+    /// Tells keys apart and nothing else about them.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+}
+
+/// Longer than any digest, and than what the text of the longest one could stand for.
+const MOST_OCTETS: usize = 72;
+
+/// The same for the same key and digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark([u8; 16]);
+
+impl Mark {
+    /// The start of a MAC over what is no base64 text, hence never a tag.
+    fn of(state: &State) -> Self {
+        state.mac([b"which key", b"\0"], |mac| {
+            let mut mark = [0; 16];
+            mark.copy_from_slice(&mac[..16]);
+            Self(mark)
+        })
     }
 }
 
@@ -106,8 +122,22 @@ fn keyed<M: KeyInit>(key: &[u8]) -> M {
     M::new_from_slice(key).expect("HMAC takes keys of any length (RFC 2104 section 2)")
 }
 
-fn finish<M: Mac + Clone>(state: &M, parts: [&[u8]; 2]) -> Vec<u8> {
+impl State {
+    fn mac<T>(&self, parts: [&[u8]; 2], then: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            State::Md5(state) => then(&finish(state, parts)),
+            State::Sha1(state) => then(&finish(state, parts)),
+            State::Sha256(state) => then(&finish(state, parts)),
+            State::Sha384(state) => then(&finish(state, parts)),
+            State::Sha512(state) => then(&finish(state, parts)),
+            State::Sha3_256(state) => then(&finish(state, parts)),
+            State::Sha3_512(state) => then(&finish(state, parts)),
+        }
+    }
+}
+
+fn finish<M: Mac + Clone>(state: &M, parts: [&[u8]; 2]) -> hmac::digest::Output<M> {
     let mut mac = state.clone();
     parts.into_iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().to_vec()
+    mac.finalize().into_bytes()
 }

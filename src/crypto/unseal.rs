@@ -14,6 +14,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::hmac::Mark;
 use super::openpgp::framing::{self, Prefix};
 use super::openpgp::{Engine, KeyringId, Opened};
 use super::{Authenticated, Signer, rijndael};
@@ -42,6 +43,8 @@ pub struct Unsealing<'a> {
     candidates: Vec<(usize, Readings)>,
     /// What has been decrypted already. Few: one per keyring and tag length.
     decrypted: Vec<Decrypted>,
+    /// Whose tag fits, as soon as that is known: nobody else's can.
+    tagged: Option<Mark>,
 }
 
 /// The messages that a body can stand for.
@@ -82,12 +85,30 @@ impl Work {
 
 impl<'a> Unsealing<'a> {
     pub fn new(envelope: &'a Envelope, keyrings: &'a Keyrings) -> Self {
-        Self { envelope, keyrings, candidates: Vec::new(), decrypted: Vec::new() }
+        Self { envelope, keyrings, candidates: Vec::new(), decrypted: Vec::new(), tagged: None }
     }
 
     /// Takes up what was found out about this packet before, with the same keyrings.
     pub fn knowing(self, decrypted: Vec<Decrypted>) -> Self {
         Self { decrypted, ..self }
+    }
+
+    /// Looks at the tag with the key of this stanza first. If it fits, the packet costs one HMAC, whatever the number of
+    /// stanzas; all else is as without.
+    pub fn expecting(mut self, stanza: &Stanza) -> Self {
+        if let Some(hmac) = &stanza.hmac
+            && let Ok((body, tag)) = self.envelope.split_tag(hmac.tag_len())
+        {
+            let mut prefixes = Vec::new();
+            if stanza.rijndael.is_some() {
+                prefixes.push(rijndael::PREFIX.to_owned());
+            }
+            if stanza.openpgp.is_some() {
+                prefixes.extend(self.candidates(body).iter().map(|(prefix, _)| prefix.to_string()));
+            }
+            self.tagged = prefixes.iter().any(|prefix| hmac.verify(prefix, body, tag)).then(|| hmac.mark());
+        }
+        self
     }
 
     /// Authenticates and decrypts with the keys of `stanza`, however long it takes.
@@ -116,6 +137,11 @@ impl<'a> Unsealing<'a> {
                 (body, Some((hmac, tag)))
             }
         };
+        if let (Some((hmac, _)), Some(tagged)) = (tag, self.tagged)
+            && hmac.mark() != tagged
+        {
+            return Err(Reason::HmacMismatch.into());
+        }
         let genuine = |prefix: &str| tag.is_none_or(|(hmac, tag)| hmac.verify(prefix, body, tag));
 
         let mut refusal = Reason::NoKey;
@@ -129,11 +155,10 @@ impl<'a> Unsealing<'a> {
             }
         }
         if let Some(access) = &stanza.openpgp {
-            let candidates = self.candidates(body);
-            match candidates.iter().find(|(prefix, _)| genuine(prefix.as_str())) {
-                Some((_, message)) => {
-                    let message = message.clone();
-                    return self.open_openpgp(access, message, tag.is_some());
+            match self.candidates(body).iter().position(|(prefix, _)| genuine(prefix.as_str())) {
+                Some(at) => {
+                    self.tagged = self.tagged.or(tag.map(|(hmac, _)| hmac.mark()));
+                    return self.open_openpgp(access, self.message(body, at)?, tag.is_some());
                 }
                 None if tag.is_some() => refusal = Reason::HmacMismatch,
                 // Shorter text is hardly ever OpenPGP (`spec/wire.md` 5.3): more likely meant for another stanza.
@@ -157,17 +182,26 @@ impl<'a> Unsealing<'a> {
         &self.candidates[at].1
     }
 
+    /// One of the candidates.
+    fn message(&self, body: &str, at: usize) -> Result<&[u8], Reason> {
+        let readings = self.candidates.iter().find(|(length, _)| *length == body.len());
+        readings.and_then(|(_, readings)| readings.get(at)).map(|(_, message)| &message[..]).ok_or(Reason::GpgDecrypt)
+    }
+
     fn open_openpgp(
         &self,
         access: &OpenPgpAccess,
-        message: Vec<u8>,
+        message: &[u8],
         trusted: bool,
     ) -> Result<Authenticated<Secret<Vec<u8>>>, Sealed> {
         let keyring = access.keyring;
         let known = self.decrypted.iter().find(|known| known.keyring == keyring && known.message == message);
         let Some(known) = known else {
             let engine = self.keyrings.0.get(keyring.0).ok_or(Reason::NoKey)?.clone();
-            return Err(Sealed::Undecrypted(Work { keyring, engine, message, trusted }));
+            if !engine.is_addressed(message) {
+                return Err(Reason::GpgDecrypt.into());
+            }
+            return Err(Sealed::Undecrypted(Work { keyring, engine, message: message.to_vec(), trusted }));
         };
         let opened = known.opened.as_ref().map_err(Clone::clone)?;
         access.recipient.judge(opened.recipient.as_ref())?;

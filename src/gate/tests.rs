@@ -92,6 +92,31 @@ fn a_good_knock_is_granted_once() {
     assert_eq!(gate.expire(granted.until).len(), 1);
 }
 
+/// The stanza of the last knock from an address is a guess about the next one, and nothing more.
+#[test]
+fn who_knocked_with_one_key_may_knock_with_another() {
+    let with = |id, key: &str, tag: &str| Stanza { hmac: Some(hmac(tag)), ..stanza(id, key) };
+    let narrow = Stanza { open_ports: Some("udp/53".parse().unwrap()), ..with(3, "third", "three") };
+    let mut gate = gate(vec![with(1, "first", "one"), with(2, "second", "two"), narrow, with(4, "third", "three")]);
+    let mut opened_by = |key: &str, tag: &str, ports: &str| {
+        let granted = grant(gate.handle(&packet(&message(ports, NOW), key, Some(&hmac(tag))), NOW));
+        granted.knock.unwrap().stanza.0
+    };
+    for _ in 0..2 {
+        assert_eq!(opened_by("second", "two", "tcp/22"), 2);
+        assert_eq!(opened_by("first", "one", "tcp/22"), 1);
+        // Two stanzas have this key, and the first of them that permits still wins.
+        assert_eq!(opened_by("third", "three", "tcp/22"), 4);
+        assert_eq!(opened_by("third", "three", "udp/53"), 3);
+    }
+    let foreign = packet(&message("tcp/22", NOW), "first", Some(&hmac("two")));
+    assert_eq!(refusal(gate.handle(&foreign, NOW)).stanza, Some(StanzaId(2)), "the tag was right, the key was not");
+    let rules = GateRules { max_age: None, http: HttpRules::default() };
+    gate.reload(rules, AccessTable::new(vec![with(3, "first", "one")]), Keyrings::default());
+    let knock = packet(&message("tcp/22", NOW), "first", Some(&hmac("one")));
+    assert_eq!(grant(gate.handle(&knock, NOW)).knock.unwrap().stanza, StanzaId(3));
+}
+
 #[test]
 fn a_message_under_another_text_is_a_replay_too() {
     let mut gate = gate(vec![stanza(1, "key")]);

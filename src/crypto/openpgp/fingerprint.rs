@@ -16,6 +16,12 @@ impl Fingerprint {
         &self.0
     }
 
+    /// The key id: the last eight octets, or in version 6 the first.
+    pub fn id(&self) -> [u8; 8] {
+        let octets = if self.0.len() == 20 { &self.0[12..] } else { &self.0[..8] };
+        octets.try_into().unwrap_or_default()
+    }
+
     /// Whether its last digits, in upper case, are these.
     pub fn ends_with(&self, digits: &str) -> bool {
         self.to_string().ends_with(digits)

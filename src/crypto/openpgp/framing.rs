@@ -103,6 +103,24 @@ pub fn plausible(message: &[u8]) -> bool {
     false
 }
 
+/// Whether a message can be for us: it names a key that is ours, or nobody.
+pub fn is_for(message: &[u8], is_ours: impl Fn([u8; 8]) -> bool) -> bool {
+    const NOBODY: [u8; 8] = [0; 8];
+    recipients(message).any(|id| id == NOBODY || is_ours(id))
+}
+
+/// The key ids of those whom a message is for.
+fn recipients(message: &[u8]) -> impl Iterator<Item = [u8; 8]> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        let header = Header::read(rest).filter(|header| header.tag == Tag::SESSION_KEY)?;
+        let Length::Definite(length) = header.length else { return None };
+        let (body, next) = rest.get(header.len..)?.split_at_checked(length)?;
+        rest = next;
+        body.get(1..9)?.try_into().ok()
+    })
+}
+
 /// Rewrites the header of the first packet to `85` and a two-octet length, so that the base64 text begins with `hQ`.
 /// The body and everything after it stay as they are.
 pub fn reframe(message: Vec<u8>) -> Result<Vec<u8>, FramingError> {
@@ -312,6 +330,20 @@ mod tests {
         {
             assert_eq!(reframe(malformed.to_vec()), Err(FramingError::Malformed), "{malformed:x?}");
         }
+    }
+
+    #[test]
+    fn whom_a_message_is_for_shows_in_front() {
+        let to = |id: u8| [&[0x84, 14, 3][..], &[id; 8], &[1, 0, 16, 0xff, 0xff]].concat();
+        let data = [0xd2, 3, 1, 9, 9];
+        let message = [&to(5)[..], &to(7), &data].concat();
+        for (ours, for_us) in [(5, true), (7, true), (6, false)] {
+            assert_eq!(is_for(&message, |id| id == [ours; 8]), for_us);
+        }
+        assert!(is_for(&[&to(5)[..], &to(0), &data].concat(), |_| false), "hidden");
+        assert!(!is_for(&data, |_| true), "nobody");
+        assert!(!is_for(&to(5)[..10], |_| true), "cut off");
+        assert!(!is_for(&[], |_| true));
     }
 
     /// A session key whose integers do not fill it, or one packet more or less, is no message.

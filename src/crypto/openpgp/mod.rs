@@ -25,6 +25,9 @@ pub trait Engine: Send + Sync {
     /// Opens one binary OpenPGP message. `now` decides on expiry. Refuses what is damaged, not for our keys or without
     /// integrity protection as [`Reason::GpgDecrypt`]; bad signatures are *reported*, not refused: see the policy.
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason>;
+
+    /// Whether a message can be for one of its keys, as far as the recipients' ids in front of it tell: for free.
+    fn is_addressed(&self, message: &[u8]) -> bool;
 }
 
 /// A decrypted message. Nothing is decided yet.

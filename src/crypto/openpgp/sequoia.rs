@@ -44,7 +44,7 @@ pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
 pub use sealer::{KeyFile, SequoiaSealer};
 
-use super::{Engine, KeyPath, Opened};
+use super::{Engine, KeyPath, Opened, framing};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -53,6 +53,10 @@ use judge::Judge;
 impl Engine for Keys {
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
         self.open_counting(message, now).0
+    }
+
+    fn is_addressed(&self, message: &[u8]) -> bool {
+        framing::is_for(message, |id| self.decrypting().any(|path| path.key.id() == id))
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::GnuPg;
 use super::run::{Failure, Read, Said, decrypt};
 use crate::crypto::openpgp::sequoia::{Addressed, Keys};
-use crate::crypto::openpgp::{Engine, Fingerprint, KeyPath, Opened, Signature};
+use crate::crypto::openpgp::{Engine, Fingerprint, KeyPath, Opened, Signature, framing};
 use crate::reason::{Reason, SignatureFault};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
@@ -104,6 +104,10 @@ impl GpgmeEngine {
 }
 
 impl Engine for GpgmeEngine {
+    fn is_addressed(&self, message: &[u8]) -> bool {
+        framing::is_for(message, |id| self.decrypting.iter().any(|path| path.key.id() == id))
+    }
+
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
         let addressed = Addressed::read(message).ok_or(Reason::GpgDecrypt)?;
         let may_be_ours = match addressed.hidden {

@@ -10,6 +10,7 @@ use sequoia_openpgp as pgp;
 
 use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, ValidErasedKeyAmalgamation};
 use pgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
+use pgp::crypto::hash::Hash as _;
 use pgp::packet::key::PublicParts;
 use pgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
 use pgp::types::{HashAlgorithm, RevocationStatus, SignatureType};
@@ -177,10 +178,32 @@ impl Judge<'_> {
     }
 }
 
-/// Sequoia has hashed the text for a signature behind it, but not for one that stands before it (RFC 9580 section 10.3).
+/// The arithmetic. Not through Sequoia's verification of signatures, which remembers each one that was good for ever.
 fn verify(signature: &pgp::packet::Signature, text: &[u8], key: &SignedKey<'_>) -> pgp::Result<()> {
-    let stands_before = signature.computed_digest().is_none() && signature.typ() == SignatureType::Binary;
-    if stands_before { signature.verify_message(key.key(), text) } else { signature.verify_document(key.key()) }
+    let is_binary = signature.typ() == SignatureType::Binary;
+    if !is_binary && signature.typ() != SignatureType::Text {
+        return Err(pgp::Error::UnsupportedSignatureType(signature.typ()).into());
+    }
+    if (signature.version(), key.key().version()) != (4, 4) {
+        let is_hashed = signature.computed_digest().is_some() || !is_binary;
+        return if is_hashed {
+            signature.verify_document(key.key())
+        } else {
+            signature.verify_message(key.key(), text)
+        };
+    }
+    let hash = signature.hash_algo();
+    match signature.computed_digest() {
+        Some(digest) => key.key().verify(signature.mpis(), hash, digest),
+        // It stands before the text (RFC 9580 section 10.3), so there was nothing to hash yet.
+        None if is_binary => {
+            let mut context = hash.context()?.for_signature(signature.version());
+            context.update(text);
+            signature.hash(&mut context)?;
+            key.key().verify(signature.mpis(), hash, &context.into_digest()?)
+        }
+        None => Err(pgp::Error::BadSignature("no digest of the text".into()).into()),
+    }
 }
 
 /// Further than a client's clock may be wrong.
