@@ -8,6 +8,7 @@ pub mod detach;
 pub mod journal;
 pub mod keyrings;
 pub mod manage;
+mod memory;
 mod new_keys;
 mod panics;
 pub mod pidfile;
@@ -28,7 +29,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use args::Args;
 use start::Failed;
@@ -37,7 +37,7 @@ use start::Failed;
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     if manage::asked(&words) {
-        keep_no_core();
+        memory::keep_to_ourselves();
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         return manage::main(words);
     }
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    keep_no_core();
+    memory::keep_to_ourselves();
     panics::tell(None);
     // Whatever is made from here on is for us alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -56,14 +56,6 @@ pub fn main() -> ExitCode {
         eprintln!("{failed}");
         ExitCode::FAILURE
     })
-}
-
-/// Keys are in memory: no core dump, and nobody else may look. Where that cannot be had there is nothing to lose by
-/// going on, so failures are passed over.
-fn keep_no_core() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 impl std::fmt::Display for Failed {

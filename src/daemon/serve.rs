@@ -1,6 +1,7 @@
 //! A daemon's life in order: take the lock, open state, firewall and capture, and only then say that it is ready. What
 //! fails before that is told on the terminal and in the log. However it ends, it leaves nothing behind.
 
+use std::io;
 use std::process::ExitCode;
 
 use super::alarm::Alarm;
@@ -21,14 +22,26 @@ use crate::firewall::Firewall;
 use crate::gate::Gate;
 use crate::time::Timestamp;
 
-/// Everything from the settings to the end.
-pub fn serve(args: &Args, options: LoadOptions, settings: Settings) -> Result<ExitCode, Failed> {
+/// Everything from the settings to the end. `locked` is whether memory stays out of the swap space.
+pub fn serve(
+    args: &Args,
+    options: LoadOptions,
+    settings: Settings,
+    locked: io::Result<()>,
+) -> Result<ExitCode, Failed> {
     if !args.foreground {
         detach::leave_session()?;
     }
     let mut journal = open_journal(args, &settings.server);
     tell_remarks(&settings.remarks, &mut journal);
     journal.note(Level::Info, "Starting fwknopd");
+    if let Err(error) = locked {
+        let advice = "start it as root, or allow it any amount of locked memory (LimitMEMLOCK=infinity)";
+        journal.note(
+            Level::Debug,
+            format!("memory cannot be locked, keys may get into the swap space ({error}): {advice}"),
+        );
+    }
     let ended = live(args, options, settings, &mut journal);
     match &ended {
         Ok(_) => journal.note(Level::Info, "Shutting Down fwknopd."),

@@ -6,7 +6,7 @@ use super::args::Args;
 use super::pidfile::{self, PidFile};
 use super::serve::serve;
 use super::settings::{self, Settings};
-use super::{control, detach, new_keys, run_dir, state, store};
+use super::{control, detach, memory, new_keys, run_dir, state, store};
 use crate::cli::private_file;
 use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
@@ -48,6 +48,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         let (server, _) = load_server(&options).map_err(Failed::Complaints)?;
         return without_access(args, &server);
     }
+    // Before there are any keys.
+    let locked = memory::lock();
     let settings = settings::load(&options, Timestamp::now()).map_err(Failed::Complaints)?;
     if args.dump_config {
         print!("{}", dump(&settings));
@@ -64,7 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
     if !args.foreground && !detach::is_child() {
         return Ok(detach::start()?);
     }
-    serve(args, options, settings)
+    serve(args, options, settings, locked)
 }
 
 /// Requests that need no access file.

@@ -264,6 +264,32 @@ fn an_idle_daemon_sleeps() {
     assert!(woken <= 2, "woken {woken} times in four idle seconds");
 }
 
+#[test]
+fn its_memory_is_locked_where_that_is_allowed_and_else_it_says_so() {
+    const NOT_LOCKED: &[&str] = &["memory cannot be locked"];
+    let scene = Scene::new(2);
+    let plain = scene.settings.command(&scene.world, Maker::Ours);
+    let start = |wrapper: &[&str]| {
+        let mut command = scene.world.server.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(plain.get_program()).args(plain.get_args()).args(["-f", "-v"]);
+        let daemon = Daemon::follow(command);
+        daemon.logs.expect(&[READY]);
+        scene.opens(PORT, &daemon);
+        let (locked, whole) = (daemon.status("VmLck"), daemon.status("VmSize"));
+        (locked, whole, daemon.logs.count(NOT_LOCKED))
+    };
+    let (locked, whole, said) = start(&["env"]);
+    match said {
+        0 => assert!(locked > whole / 2, "{locked} of {whole} KiB"),
+        _ => assert_eq!(locked, 0),
+    }
+    // Some, but not any amount: it might run out one day.
+    const WITHOUT: &str = "-ipc_lock,-sys_resource";
+    let limited = ["prlimit", "--memlock=65536:65536", "setpriv", "--bounding-set", WITHOUT, "--inh-caps", WITHOUT];
+    let (locked, _, said) = start(&limited);
+    assert_eq!((locked, said), (0, 1));
+}
+
 /// A capture file with these payloads, each sent from the client to the server's SPA port.
 pub fn savefile(payloads: &[Vec<u8>]) -> Vec<u8> {
     const ETHERNET: u32 = 1;
