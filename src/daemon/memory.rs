@@ -21,7 +21,7 @@ pub fn keep_to_ourselves() {
 pub fn lock() -> io::Result<()> {
     let unlimited = Rlimit { current: None, maximum: None };
     let before = getrlimit(Resource::Memlock);
-    if before.current.is_none() || setrlimit(Resource::Memlock, unlimited.clone()).is_ok() {
+    if before.current.is_none() || setrlimit(Resource::Memlock, unlimited).is_ok() {
         return lock_all();
     }
     // With a limit of nothing only the capability helps.
