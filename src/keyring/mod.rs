@@ -50,13 +50,13 @@ pub enum Error {
     NoHome { home: PathBuf },
     #[error("there is no key file {}\n     export one with: gpg --armor --export-secret-keys KEY, or correct the path", path.display())]
     NoFile { path: PathBuf },
-    #[error("{} is not a directory", path.display())]
+    #[error("{} is not a directory\n     name the directory that GnuPG keeps its keys in", path.display())]
     NotADirectory { path: PathBuf },
     #[error("{} can be changed by other users: whoever changes it decides who is let in\n     take that right away with: chmod go-w {}", path.display(), path.display())]
     WritableByOthers { path: PathBuf },
     #[error("{} belongs to user {owner}, who can change it at any time\n     run: chown {us} {}", path.display(), path.display())]
     Foreign { path: PathBuf, owner: u32, us: u32 },
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}\n     it must be readable for the user who runs this, which for the daemon is root", path.display())]
     Read {
         path: PathBuf,
         #[source]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::gpg::{Home, keys};
 use crate::support::netns::{CLIENT, SERVER};
 use crate::support::peers::{Client, Daemon, Maker};
+use crate::support::random::Random;
 use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
 use crate::support::{PATIENCE, within};
 
@@ -20,7 +21,7 @@ fn ten_thousand_mutated_packets_change_nothing() {
     let ruleset = scene.ruleset();
     let memory = daemon.status("VmRSS");
 
-    let mut random = Random(0x5eed_cafe_f00d_d00d);
+    let mut random = Random::new(0x5eed_cafe_f00d_d00d);
     for _ in 0..10_000 {
         scene.road().send(&mutate(&model, &mut random));
     }
@@ -69,7 +70,7 @@ fn mutated_openpgp_packets_change_nothing() {
     let model = scene.world.recorded().remove(0);
     let memory = daemon.status("VmRSS");
 
-    let mut random = Random(0xdead_10cc_0bad_cafe);
+    let mut random = Random::new(0xdead_10cc_0bad_cafe);
     // No more at once than one source may have waiting, so that all of them are read.
     for sent in (0..1000).step_by(8) {
         for _ in 0..8 {
@@ -129,32 +130,17 @@ fn mutate(model: &[u8], random: &mut Random) -> Vec<u8> {
                 4 => packet.splice(at..at, b"U2FsdGVkX1".iter().copied()).for_each(drop),
                 5 => packet.reverse(),
                 6 => packet.splice(..0, b"GET /".iter().copied()).for_each(drop),
-                _ => packet = (0..random.below(1472)).map(|_| random.byte()).collect(),
+                _ => {
+                    packet = {
+                        let length = random.below(1472);
+                        random.bytes(length)
+                    }
+                }
             }
             packet.truncate(1472);
         }
     }
     packet
-}
-
-/// xorshift64*: the same packets in every run, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("below a usize")
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[7]
-    }
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,5 +1,6 @@
 //! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
 
+mod broken;
 mod engines;
 mod exchange;
 mod keyring;

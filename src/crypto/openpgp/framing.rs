@@ -80,7 +80,7 @@ pub fn decode(prefix: Prefix, body: &str) -> Option<Vec<u8>> {
     STANDARD_NO_PAD.decode([prefix.as_str(), body].concat()).ok()
 }
 
-/// Whether the octets are one or more session keys (tag 1, version 3) whose fields fill them exactly, followed by
+/// Whether the octets are one or more session keys (tag 1, version 3 or 6) whose fields fill them exactly, followed by
 /// exactly one integrity-protected packet (tag 18) that ends with the message.
 pub fn plausible(message: &[u8]) -> bool {
     let mut rest = message;
@@ -226,9 +226,9 @@ fn big_endian(octets: &[u8]) -> usize {
     octets.iter().fold(0, |value, octet| (value << 8) | usize::from(*octet))
 }
 
-/// Version 3 session key packet: version, key id, algorithm, and the algorithm's fields, nothing left over.
+/// Session key packet: for whom it is, algorithm, and the algorithm's fields, nothing left over.
 fn is_session_key(body: &[u8]) -> bool {
-    let [3, _, _, _, _, _, _, _, _, algorithm, fields @ ..] = body else { return false };
+    let Some([algorithm, fields @ ..]) = after_recipient(body) else { return false };
     match algorithm {
         // RSA: one integer. 2 is the old encrypt-only form.
         1 | 2 => after_mpi(fields) == Some(&[]),
@@ -240,6 +240,17 @@ fn is_session_key(body: &[u8]) -> bool {
         25 => fields.get(32..).and_then(after_counted) == Some(&[]),
         26 => fields.get(56..).and_then(after_counted) == Some(&[]),
         _ => false,
+    }
+}
+
+/// Skips the version of a session key packet and a key id or a counted fingerprint, which has the key's version in front.
+fn after_recipient(body: &[u8]) -> Option<&[u8]> {
+    match body {
+        [3, ..] => body.get(9..),
+        [6, 0, ..] => body.get(2..),
+        [6, 21, 4, ..] => body.get(23..),
+        [6, 33, 6, ..] => body.get(35..),
+        _ => None,
     }
 }
 
@@ -255,17 +266,25 @@ fn after_counted(data: &[u8]) -> Option<&[u8]> {
     rest.get(usize::from(count)..)
 }
 
-/// Version 1 or 2, and the last octet of the (possibly chunked) packet is the last of the message.
+/// The version, a block and two octets of it again, and the modification detection code with its header (RFC 9580 section
+/// 5.13.1). Version 2 is longer still. Sequoia 2.4 panics when it decrypts less than that.
+const SHORTEST_PROTECTED: usize = 1 + 16 + 2 + 22;
+
+/// Version 1 or 2, not too short to be that, and the last octet of the (possibly chunked) packet is the last of the message.
 fn is_protected(mut length: Length, data: &[u8]) -> bool {
     let mut rest = data;
     if !matches!(data.first(), Some(1 | 2)) {
         return false;
     }
+    let mut before = 0usize;
     loop {
         match length {
-            Length::Definite(octets) => return octets == rest.len(),
+            Length::Definite(octets) => {
+                return octets == rest.len() && before.saturating_add(octets) >= SHORTEST_PROTECTED;
+            }
             Length::Indeterminate => return false,
             Length::Partial(octets) => {
+                before = before.saturating_add(octets);
                 let Some(next) = rest.get(octets..) else { return false };
                 let Some((following, header)) = Length::read_new(next) else { return false };
                 length = following;
@@ -350,19 +369,24 @@ mod tests {
     #[test]
     fn only_complete_messages_are_plausible() {
         let key = [&[0x84, 14, 3], &[7; 8][..], &[1, 0, 16, 0xff, 0xff]].concat();
-        let data = [0xd2, 3, 1, 9, 9];
+        let data = [&[0xd2, 41, 1], &[9; 40][..]].concat();
         let good = [&key[..], &data].concat();
         assert!(plausible(&good));
         assert!(plausible(&[&key[..], &good].concat()), "two recipients");
-        assert!(plausible(&[&key[..], &[0xd2, 0xe1, 1, 9, 1, 9]].concat()), "in chunks");
-        assert!(plausible(&[&key[..], &[0xd2, 0xe0, 2, 0xff, 0, 0, 0, 1, 9]].concat()), "version 2, in chunks");
+        assert!(plausible(&[&key[..], &[0xd2, 0xe5, 1], &[9; 31], &[9], &[9; 9]].concat()), "in chunks");
+        assert!(plausible(&[&key[..], &[0xd2, 0xe0, 2, 0xff, 0, 0, 0, 40], &[9; 40]].concat()), "version 2, in chunks");
 
         let changed = |at: usize, octet: u8| {
             let mut message = good.clone();
             message[at] = octet;
             message
         };
-        assert!(!plausible(&changed(2, 6)), "version 6");
+        assert!(!plausible(&changed(2, 6)), "version 6 with neither fingerprint nor none");
+        let later = [&[0xc1, 26, 6, 21, 4], &[7; 20][..], &[18, 0, 0, 0]].concat();
+        assert!(!plausible(&[&later[..], &data].concat()), "a fingerprint too long");
+        let later = [&[0xc1, 27, 6, 21, 4], &[7; 20][..], &[18, 0, 0, 0]].concat();
+        assert!(plausible(&[&later[..], &data].concat()), "version 6");
+        assert!(plausible(&[&[0xc1, 6, 6, 0, 18, 0, 0, 0], &data[..]].concat()), "version 6, to nobody in particular");
         assert!(!plausible(&changed(11, 99)), "unknown algorithm");
         assert!(!plausible(&changed(13, 24)), "integer too long");
         assert!(!plausible(&changed(13, 8)), "integer too short");
@@ -372,7 +396,12 @@ mod tests {
         assert!(!plausible(&key), "no data");
         assert!(!plausible(&[&good[..], &[0]].concat()), "something after it");
         assert!(!plausible(&[&good[..], &data].concat()), "twice");
-        assert!(!plausible(&[&key[..], &[0xd2, 0xe1, 1, 9, 3, 9]].concat()), "a chunk is missing");
+        assert!(!plausible(&[&key[..], &[0xd2, 0xe5, 1], &[9; 31], &[19], &[9; 9]].concat()), "a chunk is missing");
+        let short = [&[0xd2, 40, 1][..], &[9; 39]].concat();
+        let chunked = [&[0xd2, 0xe5, 1][..], &[9; 31], &[8], &[9; 8]].concat();
+        for data in [short, chunked] {
+            assert!(!plausible(&[&key[..], &data].concat()), "too short for what must be in it");
+        }
     }
 
     /// The fields of a session key packet: RSA, ElGamal, ECDH, X25519, X448.
@@ -392,7 +421,7 @@ mod tests {
 
     /// With the header in one of the forms that real programs write.
     fn message() -> impl Strategy<Value = Vec<u8>> {
-        let data = proptest::collection::vec(any::<u8>(), 20..400);
+        let data = proptest::collection::vec(any::<u8>(), 40..400);
         (session_key(), data, any::<bool>(), any::<bool>())
             .prop_map(|(key, data, new, chunked)| {
                 let length = key.len();

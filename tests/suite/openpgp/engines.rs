@@ -21,6 +21,8 @@ pub struct Kind {
     pub knows_the_intended: bool,
     /// Goes on after a signature that has itself expired, so that a stanza may ignore it.
     pub reads_expired_signatures: bool,
+    /// How many damaged messages are held against it.
+    pub affords: usize,
     /// Uses a passphrase that gpg-agent remembers.
     pub asks_the_agent: bool,
 }
@@ -33,6 +35,7 @@ pub static ENGINES: [Kind; 2] = [
         reads_everything: false,
         knows_the_intended: true,
         reads_expired_signatures: true,
+        affords: 1000,
         asks_the_agent: false,
     },
     Kind {
@@ -42,6 +45,7 @@ pub static ENGINES: [Kind; 2] = [
         reads_everything: true,
         knows_the_intended: false,
         reads_expired_signatures: false,
+        affords: 60,
         asks_the_agent: true,
     },
 ];

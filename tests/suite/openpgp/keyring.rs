@@ -152,7 +152,6 @@ fn a_key_file_that_cannot_be_used_says_why_and_what_to_do() {
 /// A home with the receiver's keys, imported as `testdata/spa/README.md` says.
 fn receiver() -> Home {
     let home = Home::new();
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).expect("our own directory");
     for file in receiver_files() {
         let unlock = if file.to_string_lossy().contains("-pw") { PASSPHRASE } else { "" };
         let armored = fs::read_to_string(&file).expect("a key file");

@@ -1,7 +1,7 @@
 //! Every engine × every kind of key, as the server's and as the client's, sealed by gpg and by us.
 
 mod original;
-mod specimens;
+pub mod specimens;
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -32,6 +32,8 @@ fn case(stanza: impl Into<String>, letter: Letter<'_>, expected: &'static str) -
     Case { stanza: stanza.into(), letter: letter.sealed(), expected }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 const OPENED: &str = "open ";
 const REFUSED: &str = "refuse ";
 const NO_DECRYPTION: &str = "reason=gpg-decrypt";
@@ -125,6 +127,11 @@ fn what_is_wrong_with_a_signature_and_what_may_be_let_through() {
                 // gpg does not import a key of tomorrow.
                 case(to().by(unborn).signed(now + DAY), UNKNOWN),
                 case(to().by(alice).signed(now + DAY), NOT_YET),
+                // Before her key was made.
+                case(to().by(alice).signed(now - 9 * DAY), NOT_YET),
+                // A client's clock may be wrong, though not by much.
+                case(to().by(alice).signed(now + 20 * MINUTE), OPENED),
+                case(to().by(alice).signed(now + 40 * MINUTE), NOT_YET),
                 case(to().by(certifier), WRONG_USE),
                 case(to().by(unknown), UNKNOWN),
                 case(to().by(alice).forged(), BAD),
@@ -284,7 +291,6 @@ fn refused(kind: &Kind, stanza: &str) -> String {
 
 fn home(people: &People) -> Home {
     let home = Home::new();
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
     home.import(&people.keyring());
     home
 }

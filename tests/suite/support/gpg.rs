@@ -1,6 +1,8 @@
 //! GnuPG homes of a test's own, and keys made once per run of the tests.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -18,6 +20,7 @@ impl Home {
     /// `pinentry-mode loopback` is what the original needs to hand over passphrases (`spec/client.md` 14).
     pub fn new() -> Self {
         let dir = Scratch::new();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("our own directory");
         let home = Self { _agent: Agent::of(dir.path()), dir };
         home.dir.write("gpg.conf", "pinentry-mode loopback\nbatch\nno-tty\n");
         home.dir.write("gpg-agent.conf", "allow-loopback-pinentry\ndisable-scdaemon\n");

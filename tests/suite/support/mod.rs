@@ -5,6 +5,7 @@ pub mod gpg;
 pub mod logs;
 pub mod netns;
 pub mod peers;
+pub mod random;
 pub mod scene;
 pub mod scratch;
 

@@ -95,6 +95,7 @@ fn fault(error: Error) -> SignatureFault {
         code if code == Error::CERT_REVOKED.code() => SignatureFault::Revoked,
         code if code == Error::UNSUPPORTED_ALGORITHM.code() => SignatureFault::Unsupported,
         code if code == Error::DIGEST_ALGO.code() => SignatureFault::Weak,
+        code if code == Error::TIME_CONFLICT.code() => SignatureFault::NotYetValid,
         code if code == Error::WRONG_KEY_USAGE.code() => SignatureFault::WrongUse,
         _ => SignatureFault::Bad,
     }

@@ -7,7 +7,7 @@ use pgp::{KeyHandle, Packet};
 
 use super::Bounds;
 use super::keys::handle_of;
-use crate::crypto::openpgp::{Fingerprint, KeyPath};
+use crate::crypto::openpgp::{Fingerprint, KeyPath, framing};
 
 /// The recipients that stand in front of a message.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,9 @@ pub struct Addressed {
 impl Addressed {
     /// `None`: no session keys with one protected container behind them.
     pub fn read(message: &[u8]) -> Option<Self> {
+        if !framing::plausible(message) {
+            return None;
+        }
         let mut addressed = Self::default();
         let mut parser = PacketParser::from_bytes(message).ok()?;
         for _ in 0..=Bounds::SESSION_KEYS {

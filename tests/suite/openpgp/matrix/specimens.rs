@@ -102,7 +102,6 @@ pub fn from_files(specimens: &[&Specimen]) -> Keys {
 /// A home with all specimens that have a passphrase, or all that have none.
 pub fn home(locked: bool) -> Home {
     let home = Home::new();
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
     let wanted = specimens().iter().filter(|specimen| specimen.is_locked() == locked);
     home.import(&wanted.map(|specimen| specimen.secret.as_str()).collect::<String>());
     home
