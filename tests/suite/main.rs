@@ -19,4 +19,5 @@ mod matrix;
 mod openpgp;
 mod resilience;
 mod stories;
+mod users;
 mod vectors;

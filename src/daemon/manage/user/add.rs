@@ -112,15 +112,17 @@ impl Add {
         }
         self.consent.obtain(&plan)?;
 
-        keyring.home.import(&read.data)?;
         folder.make()?;
         write(&file, text.expose())?;
+        let take_back = || fs::remove_file(&file).map_err(|source| Ended::Write { path: file.clone(), source });
         if let Err(complaints) = places.check() {
-            fs::remove_file(&file).map_err(|source| Ended::Write { path: file.clone(), source })?;
-            return Err(Ended::refused(
-                format!("with {name} the configuration would not work:\n{complaints}"),
-                "nothing was changed",
-            ));
+            take_back()?;
+            let what = format!("with {name} the configuration would not work:\n{complaints}");
+            return Err(Ended::refused(what, "mend that first; the user was not added"));
+        }
+        if let Err(error) = keyring.home.import(&read.data) {
+            take_back()?;
+            return Err(error.into());
         }
         if let Some((file, text)) = &handout {
             write(file, text.expose())?;

@@ -64,10 +64,12 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             read => read.map_err(|source| Ended::Read { path: file.clone(), source })?,
         };
-        let here = file.parent().unwrap_or(Path::new("/"));
+        // Relative names start where the daemon is started, as everywhere in the configuration.
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let here = absolute(file).parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
         let included = text.lines().find_map(|line| line.trim().strip_prefix("%include_folder"));
         Ok(match included.map(|rest| rest.trim().trim_end_matches(';').trim()) {
-            Some(named) => Self { path: here.join(named), missing: None },
+            Some(named) => Self { path: absolute(Path::new(named)), missing: None },
             None => Self { path: here.join("users"), missing: Some(file.clone()) },
         })
     }
