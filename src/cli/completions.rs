@@ -21,7 +21,7 @@ pub fn answer(definition: impl Fn() -> clap::Command) {
 }
 
 /// What the shell loads, for instance with `source <(fwknop completions bash)`.
-pub fn script(shell: Shell, program: &str) -> Vec<u8> {
+pub fn script(shell: Shell, program: &str) -> String {
     use clap_complete::env::{Bash, Fish, Zsh};
     let mut script = Vec::new();
     let written = match shell {
@@ -29,7 +29,8 @@ pub fn script(shell: Shell, program: &str) -> Vec<u8> {
         Shell::Zsh => Zsh.write_registration(VARIABLE, program, program, program, &mut script),
         Shell::Fish => Fish.write_registration(VARIABLE, program, program, program, &mut script),
     };
-    written.map_or_else(|_| Vec::new(), |()| script) // memory takes all that is written
+    // Memory takes all that is written, and it is text.
+    written.ok().and_then(|()| String::from_utf8(script).ok()).unwrap_or_default()
 }
 
 /// Values that are looked up when they are asked for, each with what it stands for.

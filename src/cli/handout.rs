@@ -40,10 +40,14 @@ pub struct Handout {
 
 /// Why there is no text for a setting.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the value of {0} cannot be written into a stanza\n     leave out the double quotes and control characters, or give a key as base64"
-)]
-pub struct Unwritable(pub String);
+pub enum Unwritable {
+    #[error(
+        "the value of {0} cannot be written into a stanza\n     leave out the double quotes and control characters, or give a key as base64"
+    )]
+    Value(String),
+    #[error("{0} is not for others to say\n     only what describes a server is handed out")]
+    Name(String),
+}
 
 impl Handout {
     /// The text of a handout. `certificate` is armored.
@@ -54,7 +58,10 @@ impl Handout {
     ) -> Result<Secret<String>, Unwritable> {
         let mut text = Zeroizing::new(format!("[{name}]\n"));
         for (name, value) in settings {
-            let line = rc_line(name, value).ok_or_else(|| Unwritable((*name).to_owned()))?;
+            if !Self::may_say(name) {
+                return Err(Unwritable::Name((*name).to_owned()));
+            }
+            let line = rc_line(name, value).ok_or_else(|| Unwritable::Value((*name).to_owned()))?;
             text.push_str(line.expose());
         }
         if let Some(certificate) = certificate {
@@ -76,6 +83,12 @@ impl Handout {
         for complaint in sections.iter().flat_map(|section| &section.complaints) {
             complaints.push(complaint.clone());
         }
+        for setting in sections.iter().flat_map(|section| &section.settings) {
+            if !Self::may_say(&setting.name) {
+                let what = format!("{} is not for others to say", setting.name);
+                complaints.error(&setting.place, what, "take the line out, and set it yourself if you want it");
+            }
+        }
         let handout = match (sections.pop(), sections.is_empty()) {
             (None, _) => {
                 complaints.error(&here, "there is no stanza in it", "it begins with the server's name: [gate]");
@@ -90,6 +103,41 @@ impl Handout {
         complaints.judge(handout).map(|(handout, _)| handout)
     }
 }
+
+impl Handout {
+    /// Whether a handout may contain this setting: only what describes the server and the request. Nobody else decides
+    /// which programs run here, and where keys are.
+    pub fn may_say(name: &str) -> bool {
+        MAY_SAY.contains(&name)
+    }
+}
+
+const MAY_SAY: [&str; 24] = [
+    "SPA_SERVER",
+    "SPA_SERVER_PORT",
+    "SPA_SERVER_PROTO",
+    "RAND_PORT",
+    "SERVER_RESOLVE_IPV4",
+    "HTTP_USER_AGENT",
+    "ACCESS",
+    "ALLOW_IP",
+    "FW_TIMEOUT",
+    "NAT_ACCESS",
+    "NAT_LOCAL",
+    "NAT_PORT",
+    "SPOOF_USER",
+    "DIGEST_TYPE",
+    "ENCRYPTION_MODE",
+    "KEY",
+    "KEY_BASE64",
+    "USE_GPG",
+    "GPG_RECIPIENT",
+    "GPG_SIGNER",
+    "USE_HMAC",
+    "HMAC_KEY",
+    "HMAC_KEY_BASE64",
+    "HMAC_DIGEST_TYPE",
+];
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
@@ -118,6 +166,10 @@ mod tests {
         }
         let quote = [("SPOOF_USER", Secret::new("say \"so\"".to_owned()))];
         assert!(Handout::write("gate", &quote, None).unwrap_err().to_string().contains("SPOOF_USER"));
+        let program = [("GPG_EXE", Secret::new("/tmp/evil".to_owned()))];
+        assert!(
+            Handout::write("gate", &program, None).unwrap_err().to_string().starts_with("GPG_EXE is not for others")
+        );
     }
 
     #[test]
@@ -126,6 +178,7 @@ mod tests {
             ("", "alice.stanza: there is no stanza in it"),
             (CERTIFICATE, "alice.stanza: there is no stanza in it"),
             ("[a]\nACCESS tcp/22\n[b]\nACCESS tcp/22\n", "alice.stanza: there are several stanzas in it"),
+            ("[a]\nACCESS tcp/22\nGPG_EXE /tmp/evil\n", "alice.stanza:3: GPG_EXE is not for others to say"),
             ("[a]\nACCESS\n", "alice.stanza:2: ACCESS has no value"),
         ] {
             let complaints = read(text).unwrap_err().to_string();

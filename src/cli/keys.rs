@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::consent::NotDone;
 use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE};
+use crate::config::Complaints;
 use crate::crypto::openpgp::sequoia::{About, Certificate};
 use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::ManageError;
@@ -47,10 +48,16 @@ pub enum Ended {
         source: io::Error,
     },
     #[error(transparent)]
+    Settings(#[from] Complaints),
+    #[error(transparent)]
     Other(Box<dyn std::error::Error>),
 }
 
 impl Ended {
+    pub fn other(error: impl std::error::Error + 'static) -> Self {
+        Ended::Other(Box::new(error))
+    }
+
     pub fn usage(what: impl Into<String>, advice: &'static str) -> Self {
         Ended::Usage { what: what.into(), advice }
     }
@@ -241,10 +248,12 @@ pub fn one_certificate(
             Err(Ended::refused(what, "let its owner export it: fwknop key export, or fwknopd key export"))
         }
         (Some(wanted), _) => {
+            let there: Vec<String> =
+                found.iter().map(|certificate| certificate.about.fingerprint.to_string()).collect();
             found.retain(|certificate| certificate.about.fingerprint == *wanted);
             found.pop().ok_or_else(|| {
-                let what = format!("{place} does not hold the key {wanted}");
-                Ended::refused(what, "compare the fingerprint; nothing was changed")
+                let what = format!("{place} does not hold the key {wanted}, but {}", there.join(" and "));
+                Ended::refused(what, "compare the fingerprint with its owner; nothing was changed")
             })
         }
         (None, 1) => Ok(found.remove(0)),

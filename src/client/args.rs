@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
+use super::manage::{self, values};
 use crate::config::Setting;
 use crate::secret::Secret;
 
@@ -13,14 +14,17 @@ use crate::secret::Secret;
 #[derive(Debug, Parser)]
 #[command(
     name = "fwknop",
-    override_usage = "fwknop -A <port list> [-s|-a <address>] -D <server> [options]\n       fwknop -n <stanza> [options]",
-    after_help = "Keys and servers:\n  fwknop key --help       your own keys, and those of servers\n  fwknop server --help    servers in the rc file, to be knocked at with -n",
+    override_usage = "fwknop -A <port list> [-s|-a <address>] -D <server> [options]\n       fwknop -n <stanza> [options]\n       fwknop <command> --help",
     disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
     infer_long_args = true,
     args_override_self = true,
     max_term_width = 100
 )]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<manage::Command>,
     #[command(flatten)]
     pub ask: AskArgs,
     #[command(flatten)]
@@ -187,10 +191,10 @@ pub struct GpgArgs {
     #[arg(short = 'g', long)]
     gpg_encryption: bool,
     /// The server's key: fingerprint, key ID or name, or a certificate file
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = values::fingerprints())]
     gpg_recipient_key: Option<String>,
     /// Our key to sign with: fingerprint, key ID or name, or a key file
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = values::fingerprints())]
     gpg_signer_key: Option<String>,
     /// Key ring directory [default: GnuPG's own]
     #[arg(long, value_name = "DIR")]
@@ -210,7 +214,7 @@ pub struct GpgArgs {
 #[command(next_help_heading = "Files, output, help")]
 pub struct FileArgs {
     /// Use this stanza of the rc file
-    #[arg(short = 'n', long, value_name = "STANZA")]
+    #[arg(short = 'n', long, value_name = "STANZA", add = values::servers())]
     pub named_config: Option<String>,
     /// Use this rc file, TOML if it ends in .toml [default: ~/.fwknoprc]
     #[arg(long, value_name = "FILE")]

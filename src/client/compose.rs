@@ -1,6 +1,6 @@
 //! From options to the message: pure. Whatever no server would take is refused here, before anything is sent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use crate::config::Fault;
@@ -9,7 +9,7 @@ use crate::spa::{ClientTimeout, Digest, Message, NatTarget, RandomValue, Request
 use crate::time::Timestamp;
 
 /// What the user asks for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ask {
     pub allow: Option<Allow>,
     pub ports: Option<PortSet>,
@@ -34,7 +34,12 @@ pub enum Allow {
     Resolve,
 }
 
-#[derive(Debug, Default)]
+impl Allow {
+    /// The source of the packet, whatever it is.
+    pub const SOURCE: Self = Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+}
+
+#[derive(Clone, Debug, Default)]
 pub struct NatAsk {
     pub target: Option<NatWish>,
     pub local: bool,

@@ -114,7 +114,7 @@ fn key_file<'k>((place, file): &'k (&str, KeyData)) -> KeyFile<'k> {
 }
 
 /// A path, or a name that ends as key files do: a file that merely happens to be called like a key must not replace it.
-fn is_file(name: &str) -> bool {
+pub(super) fn is_file(name: &str) -> bool {
     let path = Path::new(name);
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     (name.contains('/') || ["asc", "gpg", "pgp", "key"].contains(&ending)) && path.is_file()

@@ -110,7 +110,7 @@ fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr
     Ok(route.send(packet.text())?)
 }
 
-fn route(options: &Options, port: u16) -> Route<'_> {
+pub(super) fn route(options: &Options, port: u16) -> Route<'_> {
     let wants_ipv6 = matches!(options.ask.allow, Some(Allow::Address(address)) if address.is_ipv6());
     Route {
         host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to send without one
@@ -141,7 +141,7 @@ fn transmit_block(options: &Options, port: u16) -> String {
     )
 }
 
-fn circumstances() -> Result<Circumstances, Failure> {
+pub(super) fn circumstances() -> Result<Circumstances, Failure> {
     Ok(Circumstances {
         now: Timestamp::now(),
         random: RandomValue::generate().map_err(Failure::Random)?,

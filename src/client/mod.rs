@@ -36,11 +36,9 @@ use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
 use crate::config::Complaints;
 
 pub fn main() -> ExitCode {
-    let words: Vec<_> = std::env::args_os().collect();
-    if manage::asked(&words) {
-        return manage::main(words);
-    }
-    let code = match Args::read(words) {
+    cli::completions::answer(Args::definition);
+    let code = match Args::read(std::env::args_os()) {
+        Ok(Args { command: Some(command), .. }) => manage::run(command),
         Ok(args) => match run(args) {
             Ok(()) => EXIT_OK,
             Err(failure) => failure.report(),

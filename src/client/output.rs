@@ -5,8 +5,9 @@ use std::path::Path;
 
 use clap::error::ErrorKind;
 
+use super::args::Args;
 use super::{Failure, variables};
-use crate::cli::{EXIT_FAILURE, EXIT_OK, private_file};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, private_file};
 use crate::config::{Complaint, Complaints, Place};
 
 /// Writes a file that only its owner can read.
@@ -43,15 +44,40 @@ fn shown(complaint: &Complaint) -> String {
     complaint.to_string()
 }
 
-/// Help goes to standard output and is no failure.
+/// Help goes to standard output and is no failure. Subcommands have a code of their own for a wrong command line.
 pub(super) fn usage(error: &clap::Error) -> u8 {
-    if error.kind() == ErrorKind::DisplayHelp {
-        return if error.print().is_ok() { EXIT_OK } else { EXIT_FAILURE };
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let definition = Args::definition();
+    let command = definition.find_subcommand(&first).map(clap::Command::get_name);
+    let failure = if command.is_some() { EXIT_USAGE } else { EXIT_FAILURE };
+    match error.kind() {
+        ErrorKind::DisplayHelp => return if error.print().is_ok() { EXIT_OK } else { EXIT_FAILURE },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return failure;
+        }
+        _ => {}
     }
     let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let what = lines.next().unwrap_or_default();
-    let tip = lines.find_map(|line| line.strip_prefix("tip: ")).unwrap_or("see: fwknop --help");
-    warn(&format!("{}\n     {tip}", what.strip_prefix("error: ").unwrap_or(what)));
-    EXIT_FAILURE
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_more =
+        |line: &&str| ["tip: ", "Usage: ", "For more information", "["].iter().any(|more| line.starts_with(more));
+    let what = lines().take_while(|line| !is_more(line)).collect::<Vec<_>>().join(" ");
+    if let Some(word) = misplaced(&what) {
+        let advice = match definition.find_subcommand(word) {
+            Some(_) => format!("'{word}' is a command as the first word only"),
+            None => "see: fwknop --help".to_owned(),
+        };
+        warn(&format!("unexpected argument '{word}' found\n     {advice}"));
+        return failure;
+    }
+    let see = command.map_or("see: fwknop --help".to_owned(), |command| format!("see: fwknop {command} --help"));
+    let tip = lines().find_map(|line| line.strip_prefix("tip: ")).unwrap_or(&see);
+    warn(&format!("{}\n     {tip}", what.strip_prefix("error: ").unwrap_or(&what)));
+    failure
+}
+
+/// A word behind options, which clap takes for a command.
+fn misplaced(what: &str) -> Option<&str> {
+    what.strip_prefix("error: the subcommand '")?.split_once("' cannot be used with").map(|(word, _)| word)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::FileArgs;
 use super::layers::Layers;
-use crate::config::{Complaints, Place, Section, read_sections};
+use crate::config::{Complaints, Place, Section, Setting, read_sections};
 
 /// Why there is no rc file to use. The second line says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,17 @@ fn add_layer(sections: &[Section], name: &str, layers: &mut Layers, complaints: 
 pub fn stanza_names(path: &Path) -> Result<Vec<String>, Complaints> {
     let (sections, _) = read_sections(path)?;
     Ok(sections.into_iter().filter(|section| !section.is("default")).map(|section| section.name).collect())
+}
+
+/// What the stanza of this name says itself, and how its name is written.
+pub fn stanza_settings(path: &Path, name: &str) -> Result<Option<(String, Vec<Setting>)>, Complaints> {
+    let (sections, _) = read_sections(path)?;
+    let (mut written, mut settings) = (None, Vec::new());
+    for section in sections.into_iter().filter(|section| section.is(name)) {
+        settings.extend(section.settings);
+        written.get_or_insert(section.name);
+    }
+    Ok(written.map(|name| (name, settings)))
 }
 
 fn first_content(path: &Path) -> &'static str {

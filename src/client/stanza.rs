@@ -12,7 +12,7 @@ use super::compose::TimeOffset;
 use super::variables::TABLE;
 use crate::cli::private_file;
 use crate::config::raw::Value;
-use crate::config::{Setting, Syntax, rc_line};
+use crate::config::{Kind, Setting, Syntax, rc_line};
 use crate::crypto::rijndael::Mode;
 use crate::secret::Secret;
 use crate::spa::Digest;
@@ -92,43 +92,75 @@ pub fn save(
     overwrite: impl FnMut(&str) -> bool,
     all_or_nothing: bool,
 ) -> Result<Saved, SaveError> {
-    if Syntax::of(path) == Syntax::Toml {
-        return Err(SaveError::Toml);
+    let mut saved = Saved::default();
+    edit(path, |text| {
+        let (new, done) = rewrite(text, stanza, lines, overwrite)?;
+        saved = done;
+        let changes = saved.kept.is_empty() || !all_or_nothing;
+        Ok(changes.then_some(new))
+    })?;
+    Ok(saved)
+}
+
+/// Makes a stanza say these lines and nothing else. Its comments stay.
+pub fn put(path: &Path, stanza: &str, lines: &[NewLine]) -> Result<(), SaveError> {
+    edit(path, |text| put_into(text, stanza, lines).map(Some))
+}
+
+/// Removes a stanza and leaves all else as it is, comments included.
+pub fn remove(path: &Path, stanza: &str) -> Result<(), SaveError> {
+    edit(path, |text| Ok(Some(without_stanza(text, stanza))))
+}
+
+/// Whether what this variable holds must not be shown.
+pub fn is_secret(name: &str) -> bool {
+    let variable = TABLE.variables.iter().find(|variable| variable.name == name);
+    variable.is_none_or(|variable| matches!(variable.kind, Kind::Secret | Kind::SecretBase64))
+}
+
+/// Refuses what cannot be the name of a stanza.
+pub fn check_name(stanza: &str) -> Result<(), SaveError> {
+    if stanza.is_empty() || stanza.trim() != stanza || stanza.contains(|c: char| c.is_control() || "[]".contains(c)) {
+        return Err(SaveError::Name(stanza.to_owned()));
     }
+    Ok(())
+}
+
+/// Refuses a file that cannot be written to here.
+pub fn check_syntax(path: &Path) -> Result<(), SaveError> {
+    if Syntax::of(path) == Syntax::Toml { Err(SaveError::Toml) } else { Ok(()) }
+}
+
+/// Replaces the file in one step, unless it shall stay as it is.
+fn edit(path: &Path, change: impl FnOnce(&str) -> Result<Option<Secret<String>>, SaveError>) -> Result<(), SaveError> {
+    check_syntax(path)?;
     let failed = |source| SaveError::Read { path: path.to_owned(), source };
     // A link stays a link.
     let path = fs::canonicalize(path).map_err(failed)?;
     let text = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
-    let (new, saved) = rewrite(&text, stanza, lines, overwrite)?;
-    if saved.kept.is_empty() || !all_or_nothing {
-        private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })?;
+    match change(&text)? {
+        None => Ok(()),
+        Some(new) => private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source }),
     }
-    Ok(saved)
 }
 
-/// Removes a stanza and leaves all else as it is.
-pub fn remove(path: &Path, stanza: &str) -> Result<(), SaveError> {
-    if Syntax::of(path) == Syntax::Toml {
-        return Err(SaveError::Toml);
-    }
-    let failed = |source| SaveError::Read { path: path.to_owned(), source };
-    let path = fs::canonicalize(path).map_err(failed)?;
-    let text = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
-    let new = without(&text, stanza);
-    private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })
-}
-
-/// Comments above the next stanza belong to that.
-fn without(text: &str, stanza: &str) -> Secret<String> {
+fn put_into(text: &str, stanza: &str, new: &[NewLine]) -> Result<Secret<String>, SaveError> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let section = Section::find(&lines, stanza);
-    let headers = lines.iter().enumerate().filter(|(_, line)| is_header_of(line.trim(), stanza));
-    let mut gone = vec![false; lines.len()];
-    headers.for_each(|(at, _)| gone[at] = true);
-    section.settings.iter().for_each(|(at, _)| gone[*at] = true);
-    let kept = lines.iter().zip(gone).filter(|(_, gone)| !gone).map(|(line, _)| *line);
-    let mut new = Zeroizing::new(String::with_capacity(text.len()));
-    kept.for_each(|line| new.push_str(line));
+    let emptied = without(&lines, |at| section.settings.iter().any(|(line, _)| *line == at));
+    rewrite(emptied.expose(), stanza, new, |_| true).map(|(text, _)| text)
+}
+
+fn without_stanza(text: &str, stanza: &str) -> Secret<String> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let section = Section::find(&lines, stanza);
+    let is_setting = |at: usize| section.settings.iter().any(|(line, _)| *line == at);
+    without(&lines, |at| is_setting(at) || is_header_of(lines[at].trim(), stanza))
+}
+
+fn without(lines: &[&str], gone: impl Fn(usize) -> bool) -> Secret<String> {
+    let mut new = Zeroizing::new(String::with_capacity(lines.iter().map(|line| line.len()).sum()));
+    lines.iter().enumerate().filter(|(at, _)| !gone(*at)).for_each(|(_, line)| new.push_str(line));
     Secret::new(new.to_string())
 }
 
@@ -144,9 +176,7 @@ pub fn rewrite(
     new: &[NewLine],
     mut overwrite: impl FnMut(&str) -> bool,
 ) -> Result<(Secret<String>, Saved), SaveError> {
-    if stanza.is_empty() || stanza.trim() != stanza || stanza.contains(|c: char| c.is_control() || "[]".contains(c)) {
-        return Err(SaveError::Name(stanza.to_owned()));
-    }
+    check_name(stanza)?;
     let old: Vec<&str> = text.split_inclusive('\n').collect();
     let section = Section::find(&old, stanza);
     let mut edits = Edits { replaced: vec![None; old.len()], appended: Vec::new() };
@@ -277,8 +307,18 @@ mod tests {
     fn a_stanza_goes_and_the_rest_stays() {
         let text = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n[B]\nSPA_SERVER y\nKEY z\n# more\n[c]\nSPA_SERVER w\n";
         let left = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n# more\n[c]\nSPA_SERVER w\n";
-        assert_eq!(without(text, "b").expose(), left);
-        assert_eq!(without(text, "d").expose(), text);
+        assert_eq!(without_stanza(text, "b").expose(), left);
+        assert_eq!(without_stanza(text, "d").expose(), text);
+    }
+
+    #[test]
+    fn a_stanza_that_is_put_says_nothing_else() {
+        let text = "[a]\nSPA_SERVER x\n[b]\n# note\nSPA_SERVER y\nKEY z\n\n[c]\nKEY k\n";
+        let put = put_into(text, "B", &[line("SPA_SERVER", "w")]).unwrap();
+        let there = "[a]\nSPA_SERVER x\n[b]\nSPA_SERVER                  w\n# note\n\n[c]\nKEY k\n";
+        assert_eq!(put.expose(), there);
+        let new = put_into(text, "d", &[line("SPA_SERVER", "w")]).unwrap();
+        assert_eq!(*new.expose(), format!("{text}\n[d]\nSPA_SERVER                  w\n"));
     }
 
     fn line(name: &'static str, value: &str) -> NewLine {

@@ -1,7 +1,5 @@
 //! Values that only the client has: the table of variables takes them for any text.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::compose::{Allow, NatWish, TimeOffset};
 use super::layers::Layers;
 use super::options::Transport;
@@ -25,7 +23,7 @@ pub fn check(layers: &Layers, complaints: &mut Complaints) {
 
 pub fn allow(text: &str) -> Result<Allow, Fault> {
     match text {
-        _ if text.eq_ignore_ascii_case("source") => Ok(Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        _ if text.eq_ignore_ascii_case("source") => Ok(Allow::SOURCE),
         _ if text.eq_ignore_ascii_case("resolve") => Ok(Allow::Resolve),
         _ => text.parse().map(Allow::Address).map_err(|_| {
             let advice = "write an address like 192.0.2.7; names are not looked up; -s stands for the packet's source";

@@ -125,13 +125,15 @@ impl Home {
         };
         let mode = if passphrase.is_some() { PinentryMode::Loopback } else { PinentryMode::Default };
         self.context.set_pinentry_mode(mode).map_err(ManageError::NoGpg)?;
+        // In one step, the user is asked once for a passphrase; with two, once more to unlock the first key.
+        let at_once = new.algorithm == Algorithm::Curve25519 && matches!(new.passphrase, NewPassphrase::Asked);
         let make = |context: &mut Context| {
-            let made = context.create_key_with_flags(
-                new.user_id,
-                sign.as_str(),
-                lasts,
-                flags | CreateKeyFlags::SIGN | CreateKeyFlags::CERT,
-            )?;
+            if at_once {
+                let made = context.create_key_with_flags(new.user_id, "future-default", lasts, flags)?;
+                return Ok(made.fingerprint().unwrap_or_default().to_owned());
+            }
+            let usage = flags | CreateKeyFlags::SIGN | CreateKeyFlags::CERT;
+            let made = context.create_key_with_flags(new.user_id, sign.as_str(), lasts, usage)?;
             let fingerprint = made.fingerprint().unwrap_or_default().to_owned();
             let key = context.get_secret_key(fingerprint.as_str())?;
             context.create_subkey_with_flags(&key, encrypt.as_str(), lasts, flags | CreateKeyFlags::ENCR)?;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub use files::{KeyData, from_files, read as read_file};
 pub use home::{Gpg, from_home, left_to_gpg};
-pub use public::certificates_named;
+pub use public::{all_certificates, certificates_named};
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 

@@ -21,6 +21,7 @@ mod kind;
 mod names;
 mod pack;
 mod probe;
+mod ring;
 mod sealer;
 mod unlock;
 
@@ -38,10 +39,11 @@ use pgp::types::SymmetricAlgorithm;
 pub use about::{About, AboutKey, Certificate};
 pub use addressed::Addressed;
 pub use bounds::Bounds;
-pub use home::{HomeKeys, HomeSigner, SecretPlace, secret_places};
+pub use home::{HomeKeys, HomeSigner};
 pub use judge::printable;
 pub use keys::{Keys, Notice, Unreadable};
 pub use names::Found;
+pub use ring::{Own, Ring, SecretPlace};
 pub use sealer::{KeyFile, SequoiaSealer};
 
 use super::{Engine, KeyPath, Opened, framing};

@@ -62,12 +62,12 @@ pub struct Certificate {
 impl Certificate {
     /// Every certificate in `data`, armored or binary, in its order.
     pub fn read(data: &[u8], now: Timestamp) -> Vec<Self> {
-        let read = |cert: Cert| {
-            let about = About::of(&cert, now)?;
-            let data = cert.strip_secret_key_material().to_vec().ok()?;
-            Some(Self { about, data })
-        };
-        certs(data).0.into_iter().filter_map(read).collect()
+        certs(data).0.into_iter().filter_map(|cert| Self::of(cert, now)).collect()
+    }
+
+    pub(super) fn of(cert: Cert, now: Timestamp) -> Option<Self> {
+        let about = About::of(&cert, now)?;
+        Some(Self { about, data: cert.strip_secret_key_material().to_vec().ok()? })
     }
 }
 
@@ -77,7 +77,7 @@ impl About {
         certs(data).0.iter().filter_map(|cert| Self::of(cert, now)).collect()
     }
 
-    fn of(cert: &Cert, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(cert: &Cert, now: Timestamp) -> Option<Self> {
         let name = fingerprint(&cert.fingerprint())?;
         let mut alone = Keys::default();
         alone.add_cert(cert.clone().strip_secret_key_material());
@@ -98,6 +98,11 @@ impl About {
     /// The user id a person is shown.
     pub fn name(&self) -> &str {
         self.user_ids.first().map_or("no user id", String::as_str)
+    }
+
+    /// Neither expired nor revoked, nor bound by weak signatures: what its keys are for is another matter.
+    pub fn is_usable(&self) -> bool {
+        matches!(self.fault, None | Some(SignatureFault::WrongUse))
     }
 
     /// The newest valid key that encrypts: the one that is used.

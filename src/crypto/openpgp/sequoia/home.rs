@@ -7,12 +7,12 @@ use pgp::cert::ValidCert;
 use pgp::packet::Key;
 use pgp::packet::key::{PublicParts, UnspecifiedRole};
 
-use super::keys::{certs, fingerprint};
+use super::keys::certs;
 use super::names::Wanted;
 use super::policy;
 use super::sealer::{ASK_ADMIN, NEW_KEY, SequoiaSealer, Signing, describe, encryption_key, unusable, usable};
-use crate::crypto::openpgp::agent::{Agent, AgentKey, Held, HeldOn};
-use crate::crypto::openpgp::{Fingerprint, Role, SealError, SignerPassphrase};
+use crate::crypto::openpgp::agent::{Agent, AgentKey, Held};
+use crate::crypto::openpgp::{Role, SealError, SignerPassphrase};
 use crate::time::Timestamp;
 
 /// The certificates of a GnuPG home.
@@ -66,42 +66,6 @@ impl SequoiaSealer {
         };
         Self::with(recipient, signer, now)
     }
-}
-
-/// Where the secret half of a key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretPlace {
-    /// In a file of gpg-agent's, without a passphrase.
-    Open,
-    /// In a file of gpg-agent's, behind a passphrase.
-    Protected,
-    Card,
-}
-
-impl std::fmt::Display for SecretPlace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            SecretPlace::Open => "on disk, without a passphrase",
-            SecretPlace::Protected => "on disk, with a passphrase",
-            SecretPlace::Card => "on a card",
-        })
-    }
-}
-
-/// Which keys of one certificate an agent has.
-pub fn secret_places(certificates: &[u8], of: &Fingerprint, held: &[Held]) -> Vec<(Fingerprint, SecretPlace)> {
-    let (certs, _) = certs(certificates);
-    let wanted = certs.iter().filter(|cert| fingerprint(&cert.fingerprint()).as_ref() == Some(of));
-    let keys = wanted.flat_map(Cert::keys).filter_map(|key| {
-        let held = held.iter().find(|held| held.is(key.key()))?;
-        let place = match (held.place, held.protected) {
-            (HeldOn::Card, _) => SecretPlace::Card,
-            (HeldOn::Disk, true) => SecretPlace::Protected,
-            (HeldOn::Disk, false) => SecretPlace::Open,
-        };
-        Some((fingerprint(&key.key().fingerprint())?, place))
-    });
-    keys.collect()
 }
 
 struct Choice<'a> {
