@@ -80,7 +80,7 @@ impl Envelope {
         if text.starts_with(rijndael::PREFIX.as_bytes()) || (text.len() > 400 && text.starts_with(b"hQ")) {
             return Err(Reason::PrefixPresent);
         }
-        if !text.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b)) {
+        if !text.iter().all(|b| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=')) {
             return Err(Reason::NotBase64);
         }
         if text.contains(&b'=') {

@@ -3,17 +3,18 @@
 //! Each daemon sits in its own pair of namespaces behind a default-drop firewall, with its defaults, and gets packets of
 //! the same kind. They are made beforehand, so that no client is measured.
 
-#[path = "../tests/suite/support/mod.rs"]
+#[path = "../../tests/suite/support/mod.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod support;
+
+mod cpu;
+mod openpgp;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
-use fwknop::crypto::openpgp::Sealer;
-use fwknop::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::seal;
 use fwknop::net::PortSet;
@@ -30,14 +31,14 @@ fn main() {
     if agent::serve_if_asked() {
         return;
     }
-    let rows = [
+    cpu::adopt_orphans();
+    let mut rows = vec![
         Row::of("knock to connection, Rijndael+HMAC", ms, latency),
-        Row::of("Rijndael+HMAC knocks per second", per_second, |maker| throughput(maker, Kind::Rijndael, 200)),
-        Row::of("OpenPGP RSA-2048 knocks per second", per_second, |maker| throughput(maker, Kind::Rsa, 60)),
-        Row::of("OpenPGP Curve25519 knocks per second", per_second, |maker| throughput(maker, Kind::Curve, 60)),
+        Row::of("Rijndael+HMAC knocks per second", per_second, |maker| rijndael_throughput(maker, 200)),
         Row::of("wake-ups per second, idle", per_second, wake_ups),
         Row::of("resident memory, after 20 knocks", kib, memory),
     ];
+    rows.extend(openpgp::rows());
     println!("{:<40}{:>14}{:>14}{:>12}", "", "ours", "original", "ours/orig.");
     for row in rows {
         println!("{row}");
@@ -62,17 +63,15 @@ fn latency(maker: Maker) -> f64 {
     taken[taken.len() / 2]
 }
 
-/// Many knocks at once, for another service each, until the last one is granted.
-fn throughput(maker: Maker, kind: Kind, count: u16) -> f64 {
-    let bench = Bench::new(maker, kind);
-    let packets: Vec<String> = (0..count).map(|i| bench.packet(i, &format!("tcp/{}", FIRST_PORT + i))).collect();
-    let begun = Instant::now();
-    for packet in packets {
-        bench.world.v4().send(packet.as_bytes());
-    }
-    let granted = || bench.daemon.logs.count(&["Added access rule"]) == usize::from(count);
-    assert!(within(Duration::from_secs(120), granted), "{maker:?}, {kind:?}:\n{}", bench.daemon.logs.text());
-    f64::from(count) / begun.elapsed().as_secs_f64()
+fn rijndael_throughput(maker: Maker, count: u16) -> f64 {
+    Bench::new(maker, Kind::Rijndael).knocks(count).per_second
+}
+
+/// What many knocks at once took.
+struct Taken {
+    per_second: f64,
+    /// Milliseconds of processor time.
+    cpu_each: f64,
 }
 
 fn wake_ups(maker: Maker) -> f64 {
@@ -120,7 +119,7 @@ struct Bench {
     world: World,
     kind: Kind,
     _settings: Settings,
-    _home: Option<Home>,
+    home: Option<Home>,
 }
 
 impl Bench {
@@ -132,17 +131,30 @@ impl Bench {
         }
         let home = kind.keys().map(|(server, client)| Home::of(&[server], &[client]));
         let access = match (&home, kind.keys()) {
-            (Some(home), Some((_, client))) => format!(
-                "GPG_HOME_DIR {}\nGPG_ALLOW_NO_PW Y\nGPG_FINGERPRINT_ID {}\n",
-                home.path().display(),
-                client.fingerprint
-            ),
-            _ => format!("KEY {KEY}\n"),
+            (Some(home), Some((_, client))) => openpgp::stanza(home, client) + "HMAC_KEY " + HMAC_KEY + "\n",
+            _ => format!("SOURCE ANY\nKEY {KEY}\nHMAC_KEY {HMAC_KEY}\nFW_ACCESS_TIMEOUT 60\n"),
         };
-        let access = format!("SOURCE ANY\nHMAC_KEY {HMAC_KEY}\nFW_ACCESS_TIMEOUT 60\n{access}");
         let settings = Settings::new(&world, "", &access);
         let daemon = Daemon::start(&world, maker, &settings);
-        Self { daemon, world, kind, _settings: settings, _home: home }
+        Self { daemon, world, kind, _settings: settings, home }
+    }
+
+    /// Many knocks at once, for another service each, until the last one is granted.
+    fn knocks(&self, count: u16) -> Taken {
+        let packets: Vec<String> = (0..count).map(|i| self.packet(i, &format!("tcp/{}", FIRST_PORT + i))).collect();
+        let (begun, before) = (Instant::now(), self.cpu());
+        for packet in packets {
+            self.world.v4().send(packet.as_bytes());
+        }
+        let granted = || self.daemon.logs.count(&["Added access rule"]) == usize::from(count);
+        assert!(within(Duration::from_secs(120), granted), "{:?}:\n{}", self.kind, self.daemon.logs.text());
+        let (count, seconds) = (f64::from(count), begun.elapsed().as_secs_f64());
+        Taken { per_second: count / seconds, cpu_each: millis(self.cpu() - before) / count }
+    }
+
+    /// Of the daemon, the gpg processes it has started, and their agent.
+    fn cpu(&self) -> Duration {
+        cpu::of_daemon(self.daemon.pid(), self.home.as_ref().map(Home::path))
     }
 
     /// Sends a packet and tries the port until it answers: how long that took.
@@ -165,10 +177,7 @@ impl Bench {
                 seal::rijndael(&plaintext, &key, Some(&hmac))
             }
             Some((server, client)) => {
-                let server = KeyFile { data: server.public.as_bytes(), wanted: None, place: "the server's key" };
-                let client = KeyFile { data: client.secret.as_bytes(), wanted: None, place: "the client's key" };
-                let sealer = SequoiaSealer::new(server, Some((client, None)), Timestamp::now()).expect("usable keys");
-                seal::openpgp(sealer.seal(plaintext.expose()).expect("a message"), Some(&hmac))
+                return openpgp::sealed(server, client, &plaintext, Some(&hmac));
             }
         };
         text.expect("a packet").to_string()
@@ -189,16 +198,26 @@ fn plaintext(number: u16, ports: PortSet) -> Plaintext {
     message.encode().expect("a message")
 }
 
+/// How a figure is written.
+type Unit = fn(f64) -> String;
+
 /// One line of the table.
 struct Row {
     what: &'static str,
-    unit: fn(f64) -> String,
+    unit: Unit,
     ours: f64,
     original: f64,
 }
 
 impl Row {
-    fn of(what: &'static str, unit: fn(f64) -> String, measure: impl Fn(Maker) -> f64) -> Self {
+    /// Two figures of one measurement.
+    fn two(what: [(&'static str, Unit); 2], measure: impl Fn(Maker) -> [f64; 2]) -> [Self; 2] {
+        eprintln!("measuring: {}", what[0].0);
+        let (ours, original) = (measure(Maker::Ours), measure(Maker::Original));
+        [0, 1].map(|at| Self { what: what[at].0, unit: what[at].1, ours: ours[at], original: original[at] })
+    }
+
+    fn of(what: &'static str, unit: Unit, measure: impl Fn(Maker) -> f64) -> Self {
         eprintln!("measuring: {what}");
         Self { what, unit, ours: measure(Maker::Ours), original: measure(Maker::Original) }
     }
@@ -207,12 +226,16 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ours, original) = ((self.unit)(self.ours), (self.unit)(self.original));
-        write!(f, "{:<40}{ours:>14}{original:>14}{:>12.2}", self.what, self.ours / self.original)
+        write!(f, "{:<40}{ours:>14}{original:>14}{:>12.4}", self.what, self.ours / self.original)
     }
 }
 
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}
+
 fn ms(value: f64) -> String {
-    format!("{value:.2} ms")
+    if value < 0.1 { format!("{:.1} µs", value * 1000.0) } else { format!("{value:.2} ms") }
 }
 
 fn per_second(value: f64) -> String {
