@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use fwknop::access::{AccessTable, OpenPgpAccess, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::{
-    Engine as OpenPgpEngine, Fingerprint, KeyPath, KeyringId, Opened, RecipientRule, Signature, SignerRule,
+    Engine as OpenPgpEngine, Fingerprint, KeyPath, KeyringId, Opened, RecipientRule, Signature, SignerRule, Tolerance,
 };
 use fwknop::crypto::rijndael::{self, Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::unseal::Keyrings;
@@ -107,9 +107,14 @@ impl OpenPgpEngine for Toy {
         let at = message.windows(WORD.len()).position(|window| window == WORD).ok_or(Reason::GpgDecrypt)?;
         let [signer, plaintext @ ..] = &message[at + WORD.len()..] else { return Err(Reason::GpgDecrypt) };
         let key = KeyPath { primary: fingerprint(*signer), key: fingerprint(*signer) };
-        let signature = Signature { by: Some(key), user_id: None, fault: None };
+        let signature = Signature { by: Some(key), user_id: None, fault: None, sha1: false };
         let signatures = if *signer == 0 { Vec::new() } else { vec![signature] };
         Ok(Opened { plaintext: Secret::new(plaintext.to_vec()), recipient: None, signatures })
+    }
+
+    fn is_addressed(&self, message: &[u8]) -> bool {
+        // The key id, behind the header and the version.
+        message.get(4..12) == Some(&[7; 8])
     }
 }
 
@@ -161,7 +166,7 @@ fn stanza(id: u32, keyring: KeyringId, hmac: Option<HmacAuth>) -> Stanza {
         openpgp: Some(OpenPgpAccess {
             keyring,
             recipient: RecipientRule::Any,
-            signer: SignerRule::Listed { lists: vec![vec![fingerprint(SIGNED)]], ignore_expiry: false },
+            signer: SignerRule::Listed { lists: vec![vec![fingerprint(SIGNED)]], tolerance: Tolerance::default() },
         }),
         hmac,
         timeout: Lifetime::from_secs(30).expect("not zero"),
