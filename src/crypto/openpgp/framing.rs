@@ -81,8 +81,18 @@ pub fn decode(prefix: Prefix, body: &str) -> Option<Vec<u8>> {
 }
 
 /// Whether the octets are one or more session keys (tag 1, version 3 or 6) whose fields fill them exactly, followed by
-/// exactly one integrity-protected packet (tag 18) that ends with the message.
+/// exactly one integrity-protected packet (tag 18, or GnuPG's own tag 20) that ends with the message.
 pub fn plausible(message: &[u8]) -> bool {
+    container(message).is_some()
+}
+
+/// The same for what every server can read: of GnuPG's own packet only GnuPG knows.
+pub fn is_common(message: &[u8]) -> bool {
+    container(message) == Some(Tag::PROTECTED)
+}
+
+/// What the protected packet of a plausible message is.
+fn container(message: &[u8]) -> Option<Tag> {
     let mut rest = message;
     let mut session_keys = 0usize;
     while let Some(header) = Header::read(rest) {
@@ -91,16 +101,19 @@ pub fn plausible(message: &[u8]) -> bool {
             (Tag::SESSION_KEY, Length::Definite(length)) if length <= after.len() => {
                 let (body, next) = after.split_at(length);
                 if !is_session_key(body) {
-                    return false;
+                    return None;
                 }
                 session_keys += 1;
                 rest = next;
             }
-            (Tag::PROTECTED, length) => return session_keys > 0 && is_protected(length, after),
-            _ => return false,
+            (tag @ (Tag::PROTECTED | Tag::GNUPG_OCB), length) => {
+                let versions: &[u8] = if tag == Tag::PROTECTED { &[1, 2] } else { &[1] };
+                return (session_keys > 0 && is_protected(versions, length, after)).then_some(tag);
+            }
+            _ => return None,
         }
     }
-    false
+    None
 }
 
 /// Whether a message can be for us: it names a key that is ours, or nobody.
@@ -117,8 +130,18 @@ fn recipients(message: &[u8]) -> impl Iterator<Item = [u8; 8]> {
         let Length::Definite(length) = header.length else { return None };
         let (body, next) = rest.get(header.len..)?.split_at_checked(length)?;
         rest = next;
-        body.get(1..9)?.try_into().ok()
+        recipient(body)
     })
+}
+
+/// The key id in a session key packet, or the one that belongs to its fingerprint; zeros when it names nobody.
+fn recipient(body: &[u8]) -> Option<[u8; 8]> {
+    match body {
+        [6, 0, ..] => Some([0; 8]),
+        [6, 21, 4, ..] => body.get(15..23)?.try_into().ok(),
+        [6, 33, 6, ..] => body.get(3..11)?.try_into().ok(),
+        _ => body.get(1..9)?.try_into().ok(),
+    }
 }
 
 /// Rewrites the header of the first packet to `85` and a two-octet length, so that the base64 text begins with `hQ`.
@@ -163,6 +186,8 @@ impl Tag {
     const SESSION_KEY: Tag = Tag(1);
     /// Symmetrically Encrypted and Integrity Protected Data.
     const PROTECTED: Tag = Tag(18);
+    /// OCB Encrypted Data, in no RFC (draft-koch-librepgp section 5.16). GnuPG 2.4 writes it for keys that ask for it.
+    const GNUPG_OCB: Tag = Tag(20);
 }
 
 /// A packet header, RFC 9580 section 4.2.
@@ -270,10 +295,10 @@ fn after_counted(data: &[u8]) -> Option<&[u8]> {
 /// 5.13.1). Version 2 is longer still. Sequoia 2.4 panics when it decrypts less than that.
 const SHORTEST_PROTECTED: usize = 1 + 16 + 2 + 22;
 
-/// Version 1 or 2, not too short to be that, and the last octet of the (possibly chunked) packet is the last of the message.
-fn is_protected(mut length: Length, data: &[u8]) -> bool {
+/// Of a known version, not too short to be that, and the last octet of the (possibly chunked) packet is the last of the message.
+fn is_protected(versions: &[u8], mut length: Length, data: &[u8]) -> bool {
     let mut rest = data;
-    if !matches!(data.first(), Some(1 | 2)) {
+    if !data.first().is_some_and(|version| versions.contains(version)) {
         return false;
     }
     let mut before = 0usize;
@@ -361,6 +386,15 @@ mod tests {
         }
         assert!(is_for(&[&to(5)[..], &to(0), &data].concat(), |_| false), "hidden");
         assert!(!is_for(&data, |_| true), "nobody");
+        let by_fingerprint = |version: u8, fingerprint: &[u8]| {
+            let head = [0xc1, fingerprint.len() as u8 + 7, 6, fingerprint.len() as u8 + 1, version];
+            [&head, fingerprint, &[18, 0, 0, 0]].concat()
+        };
+        let numbered: Vec<u8> = (0..32).collect();
+        let version_4 = by_fingerprint(4, &numbered[..20]);
+        let version_6 = by_fingerprint(6, &numbered);
+        assert!(is_for(&version_4, |id| id == numbered[12..20]) && !is_for(&version_4, |id| id != numbered[12..20]));
+        assert!(is_for(&version_6, |id| id == numbered[..8]) && !is_for(&version_6, |id| id != numbered[..8]));
         assert!(!is_for(&to(5)[..10], |_| true), "cut off");
         assert!(!is_for(&[], |_| true));
     }
@@ -392,6 +426,8 @@ mod tests {
         assert!(!plausible(&changed(13, 8)), "integer too short");
         assert!(!plausible(&changed(16, 0xc9)), "not integrity protected");
         assert!(!plausible(&changed(18, 3)), "unknown version");
+        assert!(plausible(&changed(16, 0xd4)) && !is_common(&changed(16, 0xd4)), "OCB as GnuPG has it");
+        assert!(is_common(&good));
         assert!(!plausible(&data), "no recipient");
         assert!(!plausible(&key), "no data");
         assert!(!plausible(&[&good[..], &[0]].concat()), "something after it");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::agent::AgentError;
-use super::framing::{FramingError, plausible, reframe};
+use super::framing::{FramingError, is_common, reframe};
 use super::size::Pair;
 use crate::secret::Passphrase;
 
@@ -77,7 +77,7 @@ pub(super) fn padding_name(length: usize) -> String {
 
 pub(super) fn framed(message: Vec<u8>) -> Result<Vec<u8>, SealError> {
     let message = reframe(message)?;
-    if plausible(&message) { Ok(message) } else { Err(SealError::NotReadable) }
+    if is_common(&message) { Ok(message) } else { Err(SealError::NotReadable) }
 }
 
 /// Why a message could not be made. Each says what to do about it.

@@ -7,8 +7,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use fwknop::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
-use fwknop::crypto::openpgp::{Fingerprint, Opened, Sealer, SignerRule, Tolerance};
+use fwknop::crypto::openpgp::{Fingerprint, Opened, Sealer, SignerRule, Tolerance, framing};
 use fwknop::reason::{Reason, SignatureFault};
 use fwknop::secret::Passphrase;
 use fwknop::time::Timestamp;
@@ -46,6 +48,31 @@ fn every_engine_reads_every_key_or_says_that_it_cannot() {
             .filter_map(|cell| Some(format!("{}: {}", cell.name(), fault_of(kind, &ring, cell)?)))
             .collect();
         assert!(wrong.is_empty(), "{}: {wrong:#?}", kind.name);
+    }
+}
+
+/// Only gpg has a word for this packet.
+#[test]
+fn gnupgs_own_ocb_is_read_by_gpg_alone() {
+    let text = include_str!("../../../testdata/openpgp/gnupg-ocb.base64").replace('\n', "");
+    let message = STANDARD_NO_PAD.decode(text).expect("base64");
+    let candidates = framing::candidates(&STANDARD_NO_PAD.encode(&message)[2..]);
+    assert!(candidates.iter().any(|(_, candidate)| *candidate == message), "it gets as far as the engine");
+    let home = home(false);
+    for kind in &ENGINES {
+        let opened = kind.open(&home, None).engine.open(&message, Timestamp::now());
+        match kind.reads_everything {
+            false => assert_eq!(opened.expect_err("unknown here"), Reason::GpgDecrypt),
+            true => {
+                let opened = opened.expect("gpg reads it");
+                assert_eq!(opened.recipient.as_ref().expect("told").key, specimen("gpg-rsa2048").encrypts);
+                assert!(listed(&specimen("gpg-cv25519").primary).judge(&opened).is_ok(), "{:?}", opened.signatures);
+                let mut changed = message.clone();
+                changed[message.len() - 5] ^= 1;
+                let ring = kind.open(&home, None);
+                assert!(ring.engine.open(&changed, Timestamp::now()).is_err(), "its integrity is checked");
+            }
+        }
     }
 }
 

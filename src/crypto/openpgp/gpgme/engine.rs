@@ -1,5 +1,5 @@
 //! Reading with GnuPG itself (`GPG_ENGINE gpgme`): gpg decrypts and does the arithmetic of each signature, and no secret
-//! key enters this process. It also reads what Sequoia over Nettle does not: ElGamal, brainpool, bzip2.
+//! key enters this process. It also reads what Sequoia over Nettle does not: ElGamal, brainpool, bzip2, GnuPG's own OCB.
 //!
 //! Three things are not left to gpg. A message that is not addressed to a key of ours never starts it. A signer is judged
 //! as of now by the certificate, as in the other engine, since gpg goes by the date in the signature. And what it says

@@ -32,8 +32,8 @@ impl Addressed {
                     Some(id) => addressed.named.push(id),
                     None => addressed.hidden = true,
                 },
-                Packet::SEIP(_) => return Some(addressed),
-                _ => return None,
+                // Protected, or it would not be plausible.
+                _ => return Some(addressed),
             }
             parser = packet.next().ok()?.1;
         }
