@@ -311,11 +311,11 @@ fn a_key_that_may_not_sign_signs_in_vain() {
 fn a_key_that_another_certificate_claims_still_signs_for_its_owner() {
     use pgp::packet::signature::SignatureBuilder;
     use pgp::types::SignatureType;
-    let (server, alice) = (cert("server"), cert("alice"));
-    let message = Plan { to: vec![&server], signers: vec![&alice], ..Plan::default() }.make(b"x");
+    let server = cert("server");
     let mut orders = std::collections::BTreeSet::new();
     for _ in 0..64 {
-        let mallory = cert("mallory");
+        let (alice, mallory) = (cert("alice"), cert("mallory"));
+        let message = Plan { to: vec![&server], signers: vec![&alice], ..Plan::default() }.make(b"x");
         let mut signer = mallory.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
         let claimed = alice.primary_key().key().clone().parts_into_public().role_into_subordinate();
         let claim = SignatureBuilder::new(SignatureType::SubkeyBinding)
