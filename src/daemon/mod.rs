@@ -30,11 +30,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::fs::Mode;
 
+use crate::cli;
 use args::Args;
 use start::Failed;
 
 /// Runs `fwknopd`. Exit codes as in the original: 0, or 1 for everything that went wrong (`-S`: 1 when none runs).
 pub fn main() -> ExitCode {
+    cli::completions::answer(manage::definition);
     let words: Vec<_> = std::env::args_os().collect();
     if manage::asked(&words) {
         memory::keep_to_ourselves();

@@ -325,3 +325,24 @@ fn the_document_knows_every_subcommand_and_option() {
     }
     assert!(seen > 25, "only {seen}");
 }
+
+/// A shell loads the script and asks the program: what there is comes back.
+#[test]
+fn shells_complete_options_and_subcommands() {
+    let run = |asked: &[&str], environment: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(Maker::Ours.daemon());
+        command.args(asked).envs(environment.iter().copied());
+        said(&bounded(command, Duration::from_secs(10)))
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell], &[]);
+        assert!(script.contains("fwknopd") && script.contains("_FWKNOP_COMPLETE"), "{shell}: {script}");
+    }
+    let ask = |at: &str, words: &[&str]| {
+        let environment = [("_FWKNOP_COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", at), ("_CLAP_IFS", "\n")];
+        run(&[&["--"], words].concat(), &environment)
+    };
+    assert!(ask("1", &["fwknopd", "us"]).contains("user"));
+    assert!(ask("2", &["fwknopd", "user", "sus"]).contains("suspend"));
+    assert!(ask("1", &["fwknopd", "--pcap-fil"]).contains("--pcap-filter"));
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Places, say};
+use super::{Places, say, values};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended, Finding};
 use crate::cli::private_file;
@@ -55,6 +55,7 @@ pub enum Key {
     },
     /// Remove an old key for good: knocks to it are refused
     Retire {
+        #[arg(add = values::own_keys())]
         fingerprint: Fingerprint,
         #[command(flatten)]
         consent: Consent,

@@ -5,16 +5,18 @@
 
 mod key;
 mod user;
+mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::args::Args;
 use super::journal::with_causes;
 use super::{control, pidfile, settings};
+use crate::cli::completions::{self, Shell};
 use crate::cli::keys::Ended;
 use crate::cli::{EXIT_OK, EXIT_USAGE};
 use crate::config::{LoadOptions, ServerSettings, load_server};
@@ -39,6 +41,11 @@ enum Command {
     /// Who may knock: one file and one certificate each
     #[command(subcommand)]
     User(user::User),
+    /// Print what lets a shell complete options, names of users and fingerprints
+    Completions {
+        /// Load it with: source <(fwknopd completions bash)
+        shell: Shell,
+    },
 }
 
 /// Where the configuration is.
@@ -60,7 +67,12 @@ struct Places {
 
 /// The words of a subcommand, if that is what was typed.
 pub fn asked(words: &[OsString]) -> bool {
-    words.get(1).is_some_and(|word| word == "key" || word == "user")
+    words.get(1).is_some_and(|word| word == "key" || word == "user" || word == "completions")
+}
+
+/// All of the program's command line, for a shell that completes it.
+pub fn definition() -> clap::Command {
+    Manage::command().get_subcommands().fold(Args::command(), |all, command| all.subcommand(command.clone()))
 }
 
 pub fn main(words: Vec<OsString>) -> ExitCode {
@@ -74,6 +86,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let done = match command {
         Command::Key(command) => key::run(command, &places),
         Command::User(command) => user::run(command, &places),
+        Command::Completions { shell } => say(&completions::script(shell, "fwknopd")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,11 +160,11 @@ fn say(text: &str) -> Result<(), Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_consistent() {
         Manage::command().debug_assert();
+        definition().debug_assert();
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         assert!(asked(&words("fwknopd user list -c x")) && !asked(&words("fwknopd -c user")));
     }

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::key::Keyring;
-use super::{Places, say};
+use super::{Places, say, values};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended};
 use crate::crypto::openpgp::Fingerprint;
@@ -29,24 +29,28 @@ pub enum User {
     },
     /// One of them
     Show {
+        #[arg(add = values::users())]
         name: String,
         #[arg(long)]
         json: bool,
     },
     /// Shut somebody out for a while, and close what is open
     Suspend {
+        #[arg(add = values::users())]
         name: String,
         #[command(flatten)]
         consent: Consent,
     },
     /// Let somebody in again
     Resume {
+        #[arg(add = values::users())]
         name: String,
         #[command(flatten)]
         consent: Consent,
     },
     /// Shut somebody out for good, and close what is open
     Remove {
+        #[arg(add = values::users())]
         name: String,
         #[command(flatten)]
         consent: Consent,
@@ -65,6 +69,12 @@ pub fn run(command: User, places: &Places) -> Result<(), Ended> {
         User::Resume { name, consent } => rename(places, consent, &name, State::Suspended, "is let in again"),
         User::Remove { name, consent } => remove(places, consent, &name, now),
     }
+}
+
+/// The names of all users.
+pub fn names(places: &Places) -> Result<Vec<String>, Ended> {
+    let users = Folder::of(&places.server()?.access)?.users()?;
+    Ok(users.into_iter().map(|known| known.name).collect())
 }
 
 fn rename(places: &Places, consent: Consent, name: &str, from: State, what: &str) -> Result<(), Ended> {
