@@ -188,8 +188,12 @@ pub struct KeyArgs {
 #[command(next_help_heading = "GnuPG (every option but -g implies -g)")]
 pub struct GpgArgs {
     /// Encrypt with GnuPG instead of AES
-    #[arg(short = 'g', long)]
+    // The alias keeps an abbreviation of the original apart from --gpg-engine.
+    #[arg(short = 'g', long, alias = "gpg-en")]
     gpg_encryption: bool,
+    /// Who makes the message: sequoia (this program, with gpg-agent) or gpgme (gpg) [default: sequoia]
+    #[arg(long, value_name = "ENGINE")]
+    gpg_engine: Option<String>,
     /// The server's key: fingerprint, key ID or name, or a certificate file
     #[arg(long, value_name = "KEY", add = values::fingerprints())]
     gpg_recipient_key: Option<String>,
@@ -305,7 +309,7 @@ impl Args {
             || keys.key_base64_hmac.is_some()
             || keys.get_hmac_key.is_some();
         list.flag("USE_HMAC", hmac, "--use-hmac");
-        let named = [&gpg.gpg_recipient_key, &gpg.gpg_signer_key, &gpg.gpg_home_dir, &gpg.gpg_exe];
+        let named = [&gpg.gpg_recipient_key, &gpg.gpg_signer_key, &gpg.gpg_home_dir, &gpg.gpg_exe, &gpg.gpg_engine];
         let openpgp = named.into_iter().any(Option::is_some) || gpg.gpg_agent || gpg.gpg_no_signing_pw;
         list.flag("USE_GPG", openpgp, "--gpg-encryption");
     }
@@ -364,6 +368,7 @@ impl Args {
         list.text("GPG_SIGNER", &gpg.gpg_signer_key, "--gpg-signer-key");
         list.text("GPG_HOMEDIR", &gpg.gpg_home_dir, "--gpg-home-dir");
         list.text("GPG_EXE", &gpg.gpg_exe, "--gpg-exe");
+        list.text("GPG_ENGINE", &gpg.gpg_engine, "--gpg-engine");
         list.flag("USE_GPG_AGENT", gpg.gpg_agent, "--gpg-agent");
         list.flag("GPG_NO_SIGNING_PW", gpg.gpg_no_signing_pw, "--gpg-no-signing-pw");
     }

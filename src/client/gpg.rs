@@ -2,15 +2,14 @@
 //! itself, when it is asked for.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::options::GpgOptions;
 use crate::config::EngineChoice;
-use crate::crypto::openpgp::agent::{Agent, AgentHome, Asking};
+use crate::crypto::openpgp::agent::{Agent, Terminal, Unlock};
 use crate::crypto::openpgp::gpgme::{GnuPg, GpgmeSealer};
-use crate::crypto::openpgp::sequoia::{HomeKeys, HomeSigner, KeyFile, SequoiaSealer};
+use crate::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
 use crate::crypto::openpgp::{SealError, Sealer, SignerPassphrase};
-use crate::keyring::{self, KeyData};
+use crate::keyring::{self, KeyData, PublicKeys};
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
@@ -21,8 +20,6 @@ pub enum GpgError {
     Seal(#[from] SealError),
     #[error(transparent)]
     File(#[from] keyring::Error),
-    #[error("there is no GnuPG home: neither GNUPGHOME nor HOME is set\n     name it with --gpg-home-dir")]
-    NoHome,
     #[error(
         "'{file}' is a key file, but '{other}' is none\n     name both as files, or import the file with gpg --import and name its key"
     )]
@@ -50,36 +47,29 @@ pub fn sealer(
             let signer = gpg.signer.as_deref().map(|signer| (signer, passphrase));
             Ok(Box::new(GpgmeSealer::new(&home, &gpg.recipient, signer)?))
         }
-        None => from_home(gpg, passphrase, now),
+        None => Ok(Box::new(from_home(gpg, passphrase, now)?)),
     }
 }
 
 /// Sequoia makes the message, the agent of the home signs: cards and pinentry work, and no gpg is run.
-fn from_home(gpg: &GpgOptions, passphrase: SignerPassphrase, now: Timestamp) -> Result<Box<dyn Sealer>, GpgError> {
-    let home = AgentHome::new(gpg.home.as_deref()).ok_or(GpgError::NoHome)?;
-    let gnupg = GnuPg { home: gpg.home.clone(), program: gpg.exe.clone() };
-    let names: Vec<&str> = [Some(gpg.recipient.as_str()), gpg.signer.as_deref()].into_iter().flatten().collect();
-    let certificates = keyring::certificates_named(&gnupg, home.directory(), &names);
-    let certificates = certificates.map_err(|source| SealError::NoGpg { source })?;
-    let keys = HomeKeys {
-        certificates: &certificates,
-        place: gpg.home.as_ref().map_or("your GnuPG keyring".to_owned(), |home| home.display().to_string()),
-    };
-    let signer = gpg.signer.as_deref().map(|name| {
-        let asking = match &passphrase {
-            SignerPassphrase::Agent => Asking::User,
-            SignerPassphrase::Empty => Asking::Given(Passphrase::new(String::new())),
-            SignerPassphrase::Given(passphrase) => Asking::Given(passphrase.clone()),
-        };
-        // A user takes his time to answer; without one there is nothing to wait for.
-        let patience = (asking != Asking::User).then_some(PATIENCE);
-        HomeSigner { name, agent: Agent::new(home, asking, patience), passphrase }
-    });
-    Ok(Box::new(SequoiaSealer::from_home(&keys, &gpg.recipient, signer, now)?))
+fn from_home(gpg: &GpgOptions, passphrase: SignerPassphrase, now: Timestamp) -> Result<SequoiaSealer, GpgError> {
+    let public = PublicKeys::open(&GnuPg { home: gpg.home.clone(), program: gpg.exe.clone() })?;
+    let agent = Agent::new(public.home(), unlock(&passphrase));
+    let signer = gpg.signer.as_deref().map(|name| (public.named(name), &agent, passphrase));
+    Ok(SequoiaSealer::from_home(public.named(&gpg.recipient), signer, now)?)
 }
 
-/// An agent on a loaded machine needs a second at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+fn unlock(passphrase: &SignerPassphrase) -> Unlock {
+    match passphrase {
+        SignerPassphrase::Agent => {
+            let tty = rustix::termios::ttyname(rustix::stdio::stdin(), Vec::new());
+            Unlock::Ask(Terminal::from_environment(tty.ok().and_then(|tty| tty.into_string().ok())))
+        }
+        // An agent that is told that there is none would ask its user.
+        SignerPassphrase::Empty => Unlock::Given(Passphrase::new(String::new())),
+        SignerPassphrase::Given(passphrase) => Unlock::Given(passphrase.clone()),
+    }
+}
 
 /// Whether the signing key is in a file and has a passphrase: then no agent can ask for it.
 pub fn is_locked_file(gpg: &GpgOptions, now: Timestamp) -> Result<bool, GpgError> {

@@ -12,13 +12,14 @@ pub mod keybox;
 pub mod manage;
 mod permissions;
 mod public;
+mod trustdb;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use files::{KeyData, from_files, read as read_file};
 pub use home::{Gpg, from_home, left_to_gpg};
-pub use public::{all_certificates, certificates_named};
+pub use public::PublicKeys;
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 

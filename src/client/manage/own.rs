@@ -1,15 +1,14 @@
 //! The user's keyring: whose certificates are in it, and which of their secrets are here.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::cli;
 use crate::cli::keys::Ended;
 use crate::crypto::openpgp::Fingerprint;
-use crate::crypto::openpgp::agent::{Agent, AgentHome, Asking};
+use crate::crypto::openpgp::agent::{Agent, Unlock};
 use crate::crypto::openpgp::gpgme::GnuPg;
 use crate::crypto::openpgp::sequoia::{Certificate, Own, Ring};
-use crate::keyring;
+use crate::keyring::PublicKeys;
 use crate::keyring::manage::Home;
 use crate::time::Timestamp;
 
@@ -24,17 +23,16 @@ pub struct Keyring {
 
 impl Keyring {
     pub fn open(gpg: GnuPg, now: Timestamp) -> Result<Self, Ended> {
-        let Some(home) = AgentHome::new(gpg.home.as_deref()) else {
+        let Some(directory) = gpg.directory() else {
             let what = "there is no GnuPG home: neither GNUPGHOME nor HOME is set";
             return Err(Ended::usage(what, "name it with --gpg-home-dir"));
         };
-        let directory = home.directory().to_path_buf();
         if gpg.home.is_some() && !directory.is_dir() {
             let what = format!("there is no GnuPG home {}", directory.display());
             return Err(Ended::not_found(what, "make it with mkdir -m 700, or correct --gpg-home-dir (GPG_HOMEDIR)"));
         }
-        let data = keyring::all_certificates(&gpg, &directory).map_err(|source| keyring::Error::NoGpg { source });
-        let ring = Ring::read(&data.map_err(Ended::other)?);
+        let public = PublicKeys::open(&gpg).map_err(Ended::other)?;
+        let ring = Ring::read(&public.certificates());
         Ok(Self { gpg, directory, ring, now })
     }
 
@@ -67,16 +65,12 @@ impl Keyring {
         if !self.directory.is_dir() {
             return Ok(Vec::new());
         }
-        // Nothing is asked of the user, so there is nothing to wait for long.
-        const PATIENCE: Duration = Duration::from_secs(15);
-        let held = AgentHome::new(self.gpg.home.as_deref())
-            .map_or(Ok(Vec::new()), |home| Agent::new(home, Asking::Nobody, Some(PATIENCE)).held());
-        let held = held.map_err(|error| {
+        let stored = Agent::new(&self.directory, Unlock::Never).stored().map_err(|error| {
             let what = cli::describe(&error);
             let what = what.lines().next().unwrap_or_default();
             Ended::refused(what, format!("see what it says: gpgconf --homedir {} --launch gpg-agent", self.place()))
         })?;
-        Ok(self.ring.own(&held, self.now))
+        Ok(self.ring.own(&stored, self.now))
     }
 
     /// The one certificate that a name means.

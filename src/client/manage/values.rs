@@ -5,9 +5,8 @@ use clap_complete::ArgValueCandidates;
 use super::super::rc;
 use super::Places;
 use crate::cli::completions;
-use crate::crypto::openpgp::agent::AgentHome;
 use crate::crypto::openpgp::sequoia::Ring;
-use crate::keyring;
+use crate::keyring::PublicKeys;
 
 /// The names of the stanzas.
 pub fn servers() -> ArgValueCandidates {
@@ -22,8 +21,7 @@ pub fn servers() -> ArgValueCandidates {
 pub fn fingerprints() -> ArgValueCandidates {
     completions::values(|| {
         let Ok(gpg) = Places::default().gpg() else { return Vec::new() };
-        let Some(home) = AgentHome::new(gpg.home.as_deref()) else { return Vec::new() };
-        let certificates = keyring::all_certificates(&gpg, home.directory()).unwrap_or_default();
+        let certificates = PublicKeys::open(&gpg).map(|public| public.certificates()).unwrap_or_default();
         Ring::read(&certificates).names().map(|(fingerprint, name)| (fingerprint.to_string(), name)).collect()
     })
 }

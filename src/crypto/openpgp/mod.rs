@@ -4,6 +4,7 @@
 //! [`SignerRule`] and [`RecipientRule`] alone.
 
 pub mod agent;
+mod choice;
 mod fingerprint;
 pub mod framing;
 pub mod gpgme;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::agent::AgentError;
+use super::agent;
 use super::framing::{FramingError, is_common, reframe};
 use super::size::Pair;
 use crate::secret::Passphrase;
@@ -103,7 +103,7 @@ pub enum SealError {
         source: gpgme::Error,
     },
     #[error(transparent)]
-    Agent(AgentError),
+    Agent(agent::Error),
     #[error("the message could not be made: {0}")]
     Sequoia(String),
     #[error(

@@ -39,10 +39,10 @@ use pgp::types::SymmetricAlgorithm;
 pub use about::{About, AboutKey, Certificate};
 pub use addressed::Addressed;
 pub use bounds::Bounds;
-pub use home::{HomeKeys, HomeSigner};
+pub use home::Candidates;
 pub use judge::printable;
 pub use keys::{Keys, Notice, Unreadable};
-pub use names::Found;
+pub use names::{Found, Wanted};
 pub use ring::{Own, Ring, SecretPlace};
 pub use sealer::{KeyFile, SequoiaSealer};
 

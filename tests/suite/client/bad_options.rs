@@ -51,6 +51,7 @@ fn bad_options_are_refused_with_advice() {
         (&["--key-gen", "--hmac-key-len", "0"], "0 is not in 1..=128", "--help"),
         (&["-m", "crc32"], "option --digest-type: 'crc32'", "sha3_512"),
         (&["--hmac-digest-type", "crc32"], "option --hmac-digest-type: 'crc32'", "sha3_512"),
+        (&["--gpg-engine", "pgp"], "option --gpg-engine: 'pgp'", "sequoia, gpgme"),
         (&["-M", "PCBC"], "option --encryption-mode: 'PCBC'", "CBC, ECB"),
         (&["-P", "sctp"], "option --server-proto: 'sctp'", "udp, tcp, http"),
         (&["-P", "udpraw"], "udpraw is not supported yet", "use udp, tcp or http"),

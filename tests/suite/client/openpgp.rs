@@ -1,7 +1,7 @@
 //! Messages for GnuPG: each is read back by gpg in the server's home.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -42,16 +42,29 @@ fn import(home: &gpg::Home, key: &Key, secret: bool) {
 /// The message, and the fingerprint of whoever signed it.
 fn unseal(server: &gpg::Home, packet: &str) -> (Message, Option<String>) {
     assert!((400..1500).contains(&packet.len()), "{} characters", packet.len());
+    let (output, status) = decrypted(server, packet);
+    assert!(output.status.success(), "{status}");
+    let signer = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG ")?.split(' ').next_back());
+    (Message::decode(&output.stdout).unwrap(), signer.map(str::to_owned))
+}
+
+/// The key that made the signature, by its own fingerprint.
+pub fn signing_key(server: &gpg::Home, packet: &str) -> String {
+    let (_, status) = decrypted(server, packet);
+    let key = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG ")?.split(' ').next());
+    key.unwrap_or_else(|| panic!("{status}")).to_owned()
+}
+
+/// What gpg says to a packet.
+fn decrypted(server: &gpg::Home, packet: &str) -> (Output, String) {
     let binary = STANDARD_NO_PAD.decode(format!("hQ{packet}")).unwrap();
     let file = server.path().join("message");
     std::fs::write(&file, binary).unwrap();
     let mut command = Command::new("gpg");
     command.arg("--homedir").arg(server.path()).args(["--no-auto-check-trustdb", "--status-fd", "2", "--decrypt"]);
     let output = command.arg(&file).stdin(Stdio::null()).output().unwrap();
-    let status = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{status}");
-    let signer = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG ")?.split(' ').next_back());
-    (Message::decode(&output.stdout).unwrap(), signer.map(str::to_owned))
+    let status = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, status)
 }
 
 #[test]
@@ -201,7 +214,7 @@ fn keys_that_cannot_be_used_are_named() {
         (&["--gpg-recipient-key", "example.org"], "the recipient 'example.org' means several keys"),
         (
             &["--gpg-recipient-key", "server-rsa", "--gpg-signer-key", "server-rsa"],
-            "cannot be used: its secret part is not here",
+            "no key for the signer 'server-rsa'",
         ),
     ] {
         let ask = ["--no-rc-file", "-T", "-A", "tcp/22", "-s", "--gpg-no-signing-pw", "--gpg-home-dir", home];

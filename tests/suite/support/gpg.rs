@@ -48,6 +48,42 @@ impl Home {
         self.dir.path()
     }
 
+    /// A gpg-agent that asks for passphrases by running a program of ours, which answers with this line to `GETPIN`:
+    /// `D <passphrase>`, or an error. Returns where it writes what it was told.
+    pub fn asks_by_script(&self, answer: &str) -> PathBuf {
+        let log = self.dir.join("asked");
+        let last = if answer.starts_with("ERR") { "" } else { "echo OK;" };
+        let script = format!(
+            "#!/bin/sh\necho OK\nwhile read -r line; do\n  printf '%s\\n' \"$line\" >> {}\n  case \"$line\" in\n    \
+             GETPIN*) echo '{answer}'; {last};\n    BYE*) echo OK; exit;;\n    *) echo OK;;\n  esac\ndone\n",
+            log.display()
+        );
+        let script = script.replace("; ;;", ";;").replace(";;;", ";;");
+        let program = self.dir.write("pinentry", &script);
+        fs::set_permissions(&program, Permissions::from_mode(0o700)).expect("our own file");
+        self.dir.write("gpg-agent.conf", &format!("pinentry-program {}\ndisable-scdaemon\n", program.display()));
+        self.end_agent();
+        log
+    }
+
+    /// It starts again when it is needed.
+    pub fn end_agent(&self) {
+        gpgconf(self.path(), &["--kill", "gpg-agent"]);
+    }
+
+    /// Puts something in the place of the secret of the primary key (`pub`) or the first subkey (`sub`). `None`:
+    /// deletes it.
+    pub fn replace_secret(&self, key: &str, row: &str, content: Option<&[u8]>) {
+        let listing = self.gpg(&["--with-colons", "--with-keygrip", "--list-keys", key]);
+        let mut rows = listing.lines().skip_while(|line| !line.starts_with(row));
+        let grip = rows.find_map(|line| line.strip_prefix("grp:::::::::")?.strip_suffix(':')).expect("a keygrip");
+        let file = self.dir.join(&format!("private-keys-v1.d/{grip}.key"));
+        match content {
+            Some(content) => fs::write(file, content).expect("our own file"),
+            None => fs::remove_file(file).expect("the secret is there"),
+        }
+    }
+
     pub fn import(&self, armored: &str) {
         self.feed(&["--import"], armored);
     }
@@ -105,6 +141,30 @@ impl Home {
         assert!(secret.contains("PRIVATE KEY"), "gpg exported no secret key of {name}");
         Key { name, fingerprint, public, secret, passphrase }
     }
+}
+
+fn gpgconf(home: &Path, args: &[&str]) {
+    let output = Command::new("gpgconf").arg("--homedir").arg(home).args(args).output().expect("gpgconf is there");
+    assert!(output.status.success(), "gpgconf {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What stands in the place of a secret Ed25519 or Curve25519 key that is on a card: its public point, and the card.
+pub fn on_card(curve: &str, point: &[u8]) -> Vec<u8> {
+    const SERIAL: &[u8] = b"\xd2\x76\x00\x01\x24\x01\x03\x04\x00\x06\x12\x34\x56\x78\x00\x00";
+    let atom = |octets: &[u8]| [format!("{}:", octets.len()).as_bytes(), octets].concat();
+    let flag: &[u8] = if curve == "Ed25519" { b"eddsa" } else { b"djb-tweak" };
+    [
+        &b"(20:shadowed-private-key(3:ecc(5:curve"[..],
+        &atom(curve.as_bytes()),
+        b")(5:flags",
+        &atom(flag),
+        b")(1:q",
+        &atom(point),
+        b")(8:shadowed5:t1-v1(",
+        &atom(SERIAL),
+        b"9:OPENPGP.1))))",
+    ]
+    .concat()
 }
 
 /// The agent of a home, which GnuPG starts by itself. Ended on drop.

@@ -1,101 +1,153 @@
-//! Canonical S-expressions, as gpg-agent takes and gives keys, ciphertexts and signatures: `(3:rsa(1:n3:abc))`.
+//! Canonical S-expressions, as far as gpg-agent needs them: `(7:sig-val(3:rsa(1:s2:..)))`.
 
-/// One expression.
+/// An atom, or a list of more of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sexp<'a> {
+pub(super) enum Sexp<'a> {
     Atom(&'a [u8]),
     List(Vec<Sexp<'a>>),
 }
 
 impl<'a> Sexp<'a> {
-    /// `None`: no expression. What comes after it, such as the zero byte that gpg-agent adds, is passed over.
+    /// Reads one expression, and nothing after it but the NUL octet that older agents add.
     pub fn read(text: &'a [u8]) -> Option<Self> {
-        read(&mut { text }, DEPTH)
+        let (sexp, rest) = Self::list(text, DEPTH_MAX)?;
+        rest.iter().all(|byte| *byte == 0).then_some(sexp)
     }
 
-    /// The value in `(name value)`, at any depth: names are not used twice in what is read here.
+    /// The list among the elements of this one that begins with `name`.
+    pub fn list_named(&self, name: &str) -> Option<&Sexp<'a>> {
+        let Sexp::List(elements) = self else { return None };
+        elements.iter().find(|element| element.name() == Some(name.as_bytes()))
+    }
+
+    /// What stands after the name in the list called `name`: `(1:s2:..)`.
     pub fn value(&self, name: &str) -> Option<&'a [u8]> {
-        let Sexp::List(items) = self else { return None };
-        match items.as_slice() {
-            [Sexp::Atom(first), Sexp::Atom(value)] if *first == name.as_bytes() => Some(value),
-            items => items.iter().find_map(|item| item.value(name)),
+        match self.list_named(name)? {
+            Sexp::List(elements) => match elements[..] {
+                [_, Sexp::Atom(value)] => Some(value),
+                _ => None,
+            },
+            Sexp::Atom(_) => None,
         }
     }
-}
 
-fn read<'a>(rest: &mut &'a [u8], depth: usize) -> Option<Sexp<'a>> {
-    match rest.first()? {
-        b'(' if depth > 0 => {
-            *rest = &rest[1..];
-            let mut items = Vec::new();
-            while *rest.first()? != b')' {
-                items.push(read(rest, depth - 1)?);
+    /// The first element of a list.
+    pub fn name(&self) -> Option<&'a [u8]> {
+        match self {
+            Sexp::List(elements) => match elements.first() {
+                Some(Sexp::Atom(name)) => Some(name),
+                _ => None,
+            },
+            Sexp::Atom(_) => None,
+        }
+    }
+
+    fn list(text: &'a [u8], depth: usize) -> Option<(Self, &'a [u8])> {
+        let mut rest = text.strip_prefix(b"(").filter(|_| depth > 0)?;
+        let mut elements = Vec::new();
+        loop {
+            if let Some(after) = rest.strip_prefix(b")") {
+                return Some((Sexp::List(elements), after));
             }
-            *rest = &rest[1..];
-            Some(Sexp::List(items))
+            let (element, after) =
+                if rest.starts_with(b"(") { Self::list(rest, depth - 1)? } else { Self::atom(rest)? };
+            elements.push(element);
+            rest = after;
         }
-        b'0'..=b'9' => {
-            let colon = rest.iter().take(7).position(|byte| *byte == b':')?;
-            let length: usize = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
-            let atom = rest.get(colon + 1..)?.get(..length)?;
-            *rest = &rest[colon + 1 + length..];
-            Some(Sexp::Atom(atom))
+    }
+
+    fn atom(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let colon = text.iter().take(LENGTH_DIGITS + 1).position(|byte| *byte == b':')?;
+        let digits = &text[..colon];
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
         }
-        _ => None,
+        let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let (atom, rest) = text[colon + 1..].split_at_checked(length)?;
+        Some((Sexp::Atom(atom), rest))
     }
 }
 
-/// Writes `(enc-val (algorithm (name value) …))`.
-pub fn ciphertext(algorithm: &str, values: &[(&str, &[u8])]) -> Vec<u8> {
+/// Writes `(7:enc-val(<algorithm>(<name><value>)…))`.
+pub(super) fn encrypted(algorithm: &str, values: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut text = b"(7:enc-val(".to_vec();
-    atom(&mut text, algorithm.as_bytes());
+    atom(algorithm.as_bytes(), &mut text);
     for (name, value) in values {
         text.push(b'(');
-        atom(&mut text, name.as_bytes());
-        atom(&mut text, value);
+        atom(name.as_bytes(), &mut text);
+        atom(value, &mut text);
         text.push(b')');
     }
-    text.extend(b"))");
+    text.extend_from_slice(b"))");
     text
 }
 
-fn atom(text: &mut Vec<u8>, bytes: &[u8]) {
-    text.extend(format!("{}:", bytes.len()).bytes());
-    text.extend(bytes);
+fn atom(octets: &[u8], text: &mut Vec<u8>) {
+    text.extend_from_slice(octets.len().to_string().as_bytes());
+    text.push(b':');
+    text.extend_from_slice(octets);
 }
 
-/// Deeper than anything gpg-agent says.
-const DEPTH: usize = 8;
+const DEPTH_MAX: usize = 6;
+const LENGTH_DIGITS: usize = 5;
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use proptest::prelude::*;
 
-    use super::*;
-
     #[test]
-    fn values_are_found_by_name() {
-        let key = b"(10:public-key(3:ecc(5:curve7:Ed25519)(5:flags5:eddsa)(1:q3:a)b)))\0";
-        let key = Sexp::read(key).unwrap();
+    fn answers_are_read() {
+        let sexp = Sexp::read(b"(7:sig-val(5:eddsa(1:r2:())(1:s1:x)))\0").unwrap();
+        let inner = sexp.list_named("eddsa").unwrap();
         assert_eq!(
-            (key.value("q"), key.value("curve"), key.value("n")),
-            (Some(&b"a)b"[..]), Some(&b"Ed25519"[..]), None)
+            (sexp.name(), inner.value("r"), inner.value("s")),
+            (Some(&b"sig-val"[..]), Some(&b"()"[..]), Some(&b"x"[..]))
         );
-        assert_eq!(Sexp::read(b"(5:value2:xy)\0").unwrap().value("value"), Some(&b"xy"[..]));
-        assert_eq!(ciphertext("rsa", &[("a", b"12")]), b"(7:enc-val(3:rsa(1:a2:12)))");
+        assert_eq!(inner.value("q"), None);
+        assert_eq!(sexp.value("eddsa"), None);
     }
 
     #[test]
-    fn what_is_cut_or_lies_is_nothing() {
-        for text in ["", "(", "(1:a", "5:ab", ")", "(99999999:a)", "(-1:a)", "x", "((((((((((1:a))))))))))"] {
-            assert_eq!(Sexp::read(text.as_bytes()), None, "{text}");
+    fn what_is_not_canonical_is_refused() {
+        for bad in [
+            &b""[..],
+            b"3:abc",
+            b"(",
+            b"(3:ab)",
+            b"(3abc)",
+            b"(:)",
+            b"(-1:a)",
+            b"(+1:a)",
+            b"(1:a))",
+            b"(1:a)x",
+            b"(99999999999999999999:a)",
+            b"(100000:a)",
+            b"(((((((1:a)))))))",
+            b"(a b)",
+        ] {
+            assert_eq!(Sexp::read(bad), None, "{}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn what_is_written_is_as_the_agent_wants_it() {
+        let text = encrypted("ecdh", &[("s", vec![1, 2]), ("e", b"@x".to_vec())]);
+        assert_eq!(text, b"(7:enc-val(4:ecdh(1:s2:\x01\x02)(1:e2:@x)))");
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(text in "[()0-9:a-c]{0,60}") {
-            let _ = Sexp::read(text.as_bytes()).map(|sexp| sexp.value("a").map(<[u8]>::len));
+        fn what_is_written_can_be_read(name in "[a-z]{1,5}", value: Vec<u8>) {
+            let text = encrypted("rsa", &[(&name, value.clone())]);
+            let sexp = Sexp::read(&text).unwrap();
+            prop_assert_eq!(sexp.list_named("rsa").unwrap().value(&name), Some(&value[..]));
+        }
+
+        #[test]
+        fn no_text_is_too_much(text: Vec<u8>) {
+            let _ = Sexp::read(&text);
+            let _ = Sexp::read(&[b"(1:a(", &text[..], b"))"].concat());
         }
     }
 }

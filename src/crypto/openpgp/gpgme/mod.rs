@@ -46,7 +46,15 @@ impl GnuPg {
         Ok(context)
     }
 
-    fn place(&self) -> String {
+    /// The home itself. `None`: there is neither `GNUPGHOME` nor a home directory of the user.
+    pub fn directory(&self) -> Option<PathBuf> {
+        let set = || std::env::var_os("GNUPGHOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let directory = self.home.clone().or_else(set).or_else(|| Some(std::env::home_dir()?.join(".gnupg")))?;
+        Some(std::path::absolute(&directory).unwrap_or(directory))
+    }
+
+    /// The home, for messages.
+    pub fn place(&self) -> String {
         match &self.home {
             Some(home) => home.display().to_string(),
             None => "your GnuPG keyring".to_owned(),

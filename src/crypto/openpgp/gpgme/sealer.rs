@@ -8,6 +8,7 @@ use gpgme::{Context, Data, EncryptFlags, Error, Key, KeyAlgorithm, PinentryMode,
 use sequoia_openpgp::armor;
 
 use super::{GnuPg, is_about_passphrase, passphrase_provider};
+use crate::crypto::openpgp::choice::{Problem, Search};
 use crate::crypto::openpgp::seal::{padding_name, seal_padded};
 use crate::crypto::openpgp::size::{KeyKind, Pair};
 use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
@@ -125,62 +126,20 @@ fn find(context: &mut Context, gpg: &GnuPg, role: Role, wanted: &str) -> Result<
         Role::Signer => context.find_secret_keys([wanted]),
     };
     let keys: Vec<Key> = listed.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
-    let (mut usable, unusable): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(|key| problem(key, role).is_none());
-    match (usable.len(), unusable.first()) {
-        (1, _) => Ok(usable.remove(0)),
-        (0, None) => Err(SealError::NoKey {
-            role,
-            wanted: wanted.to_owned(),
-            place: gpg.place(),
-            advice: match role {
-                Role::Recipient => "import the server's public key with: gpg --import FILE",
-                Role::Signer => "your own secret key is needed; list what is there with: gpg --list-secret-keys",
-            },
-        }),
-        (0, Some(key)) => {
-            let (problem, advice) = problem(key, role).unwrap_or(("it cannot be used", "name another key"));
-            Err(SealError::Unusable { role, key: describe(key), problem, advice })
-        }
-        _ => Err(SealError::SeveralKeys {
-            role,
-            wanted: wanted.to_owned(),
-            place: gpg.place(),
-            found: usable.iter().map(describe).collect::<Vec<_>>().join(", "),
-        }),
-    }
+    let search = Search { role, wanted, place: &gpg.place() };
+    search.one(keys, |key| problem(key, role), describe)
 }
 
-/// Why a key cannot be used, and what helps.
-fn problem(key: &Key, role: Role) -> Option<(&'static str, &'static str)> {
-    let ask = match role {
-        Role::Recipient => "ask the server's administrator for its new key",
-        Role::Signer => "make a new key, and have it listed on the server",
+fn problem(key: &Key, role: Role) -> Option<Problem> {
+    let is_fit = match role {
+        Role::Recipient => key.can_encrypt(),
+        Role::Signer => key.can_sign(),
     };
-    if key.is_revoked() {
-        return Some(("it is revoked", ask));
-    }
-    if key.is_expired() {
-        return Some((
-            "it has expired",
-            match role {
-                Role::Recipient => "ask the server's administrator for the prolonged key",
-                Role::Signer => {
-                    "prolong it with: gpg --quick-set-expire KEY 1y, and give the server the new public key"
-                }
-            },
-        ));
-    }
-    if key.is_disabled() {
-        return Some(("it is disabled", "enable it with: gpg --edit-key KEY enable"));
-    }
-    match role {
-        Role::Recipient if !key.can_encrypt() => {
-            Some(("it has no subkey for encryption", "add one with: gpg --quick-add-key FINGERPRINT cv25519 encr"))
-        }
-        Role::Signer if !key.can_sign() => {
-            Some(("it cannot sign", "add a subkey with: gpg --quick-add-key FINGERPRINT ed25519 sign"))
-        }
-        _ => None,
+    match () {
+        () if key.is_revoked() => Some(Problem::Revoked),
+        () if key.is_expired() => Some(Problem::Expired),
+        () if key.is_disabled() => Some(Problem::Disabled),
+        () => (!is_fit).then_some(Problem::Unfit),
     }
 }
 

@@ -1,139 +1,146 @@
-//! Choosing keys by name among the certificates of a GnuPG home, and signing with the agent that has their secrets.
+//! Personal keys: the certificates in a GnuPG home, the secrets with its agent.
+
+use std::cmp::Reverse;
 
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
-use pgp::cert::ValidCert;
+use pgp::cert::amalgamation::key::PrimaryKey as _;
 use pgp::packet::Key;
 use pgp::packet::key::{PublicParts, UnspecifiedRole};
+use pgp::types::RevocationStatus;
 
-use super::keys::certs;
+use super::keys::{certs, fingerprint, user_id};
 use super::names::Wanted;
-use super::policy;
-use super::sealer::{ASK_ADMIN, NEW_KEY, SequoiaSealer, Signing, describe, encryption_key, unusable, usable};
-use crate::crypto::openpgp::agent::{Agent, AgentKey, Held};
-use crate::crypto::openpgp::{Role, SealError, SignerPassphrase};
+use super::sealer::{SequoiaSealer, Signing, describe, encryption_key};
+use super::{lenient_policy, policy};
+use crate::crypto::openpgp::agent::{Agent, AgentKey, Session, Stored};
+use crate::crypto::openpgp::choice::{Problem, Search};
+use crate::crypto::openpgp::{Fingerprint, Role, SealError, SignerPassphrase};
 use crate::time::Timestamp;
 
-/// The certificates of a GnuPG home.
-pub struct HomeKeys<'a> {
-    /// Binary, one after the other.
-    pub certificates: &'a [u8],
-    /// For messages to the user.
-    pub place: String,
-}
-
-/// Who signs.
-pub struct HomeSigner<'a> {
-    /// A fingerprint, a key id or a part of a user id. A `!` behind a fingerprint or id: exactly that key.
-    pub name: &'a str,
-    pub agent: Agent,
-    pub passphrase: SignerPassphrase,
+/// A name, and the certificates of a GnuPG home that it may mean.
+pub struct Candidates<'a> {
+    pub wanted: &'a str,
+    pub certificates: Vec<u8>,
+    /// The primary keys that the home's owner has switched off.
+    pub disabled: &'a [Fingerprint],
+    /// The home, for messages.
+    pub place: &'a str,
 }
 
 impl SequoiaSealer {
-    /// Each name must mean exactly one usable key, as with gpg. The recipient needs no certification: naming it is
-    /// trusting it.
+    /// The agent's connection is kept for the signature.
     pub fn from_home(
-        keys: &HomeKeys<'_>,
-        recipient: &str,
-        signer: Option<HomeSigner<'_>>,
+        recipient: Candidates<'_>,
+        signer: Option<(Candidates<'_>, &Agent, SignerPassphrase)>,
         now: Timestamp,
     ) -> Result<Self, SealError> {
-        let (certs, _) = certs(keys.certificates);
-        let policy = policy(now);
-        let choice = Choice { certs: &certs, place: &keys.place };
-        let recipient = choice.one(Role::Recipient, recipient, |cert| {
-            let valid = usable(cert, Role::Recipient, &policy, now)?;
-            encryption_key(&valid)
-                .map(|_| ())
-                .ok_or_else(|| unusable(cert, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))
-        })?;
+        let recipient = recipient.recipient(now)?;
         let signer = match signer {
             None => None,
-            Some(HomeSigner { name, agent, passphrase }) => {
-                let held = agent.held().map_err(SealError::Agent)?;
-                let find = |cert: &Cert| {
-                    let valid = usable(cert, Role::Signer, &policy, now)?;
-                    signing_key(&valid, name, &held)
-                };
-                let cert = choice.one(Role::Signer, name, |cert| find(cert).map(|_| ()))?;
-                let (public, held) = find(cert)?;
-                let key = AgentKey::new(&agent, &held, public, &describe(cert));
-                let key = key.ok_or_else(|| unusable(cert, Role::Signer, "gpg-agent has no such key", NEW_KEY))?;
-                Some(Signing::new(Box::new(key), cert, passphrase)?)
+            Some((candidates, agent, passphrase)) => {
+                let mut session = Session::open(agent).map_err(SealError::Agent)?;
+                let stored = session.stored().map_err(SealError::Agent)?;
+                let Own { cert, key, stored } = candidates.signer(&stored, now)?;
+                let key = AgentKey::new(agent, Some(session), stored, key, &asked_for(&cert));
+                Some(Signing::new(Box::new(key), &cert, passphrase)?)
             }
         };
-        Self::with(recipient, signer, now)
+        Self::with(&recipient, signer, now)
     }
 }
 
-struct Choice<'a> {
-    certs: &'a [Cert],
-    place: &'a str,
+/// What stands in the window that asks for the passphrase.
+fn asked_for(cert: &Cert) -> String {
+    let (fingerprint, user_id) = (cert.fingerprint(), user_id(cert));
+    format!(
+        "fwknop signs a packet with the OpenPGP key of\n{user_id}\n{fingerprint:X}\nPlease enter the passphrase of that key."
+    )
 }
 
-impl<'a> Choice<'a> {
-    /// The one certificate that is meant and can be used.
-    fn one(
-        &self,
-        role: Role,
-        name: &str,
-        check: impl Fn(&Cert) -> Result<(), SealError>,
-    ) -> Result<&'a Cert, SealError> {
-        let meant = Wanted::of(name).choose(self.certs);
-        let (mut usable, mut unusable) = (Vec::new(), Vec::new());
-        for cert in meant {
-            match check(cert) {
-                Ok(()) => usable.push(cert),
-                Err(error) => unusable.push(error),
-            }
-        }
-        match (usable.as_slice(), unusable.is_empty()) {
-            ([cert], _) => Ok(cert),
-            ([], false) => Err(unusable.remove(0)),
-            ([], true) => Err(SealError::NoKey {
-                role,
-                wanted: name.to_owned(),
-                place: self.place.to_owned(),
-                advice: match role {
-                    Role::Recipient => "import the server's public key with: fwknop key import FILE",
-                    Role::Signer => "your own secret key is needed; list what is there with: fwknop key list",
-                },
-            }),
-            (several, _) => Err(SealError::SeveralKeys {
-                role,
-                wanted: name.to_owned(),
-                place: self.place.to_owned(),
-                found: several.iter().map(|cert| describe(cert)).collect::<Vec<_>>().join(", "),
-            }),
+/// A certificate, the key of it that signs, and what the agent calls that.
+struct Own {
+    cert: Cert,
+    key: Key<PublicParts, UnspecifiedRole>,
+    stored: Stored,
+}
+
+impl Candidates<'_> {
+    /// With no other key for encryption than the one that is meant.
+    fn recipient(self, now: Timestamp) -> Result<Cert, SealError> {
+        let (wanted, search) = (Wanted::of(self.wanted), self.search(Role::Recipient));
+        let all = certs(&self.certificates).0;
+        let named = wanted.choose(&all).into_iter().cloned();
+        let certs = named.map(|cert| match wanted.exact_key(&cert) {
+            Some(exact) => cert.retain_subkeys(|subkey| subkey.key().fingerprint() == exact),
+            None => cert,
+        });
+        let policy = policy(now);
+        let problem = |cert: &Cert| {
+            self.problem(cert, now).or_else(|| {
+                let valid = cert.with_policy(&policy, now.to_system_time()).ok();
+                valid.and_then(|cert| encryption_key(&cert)).is_none().then_some(Problem::Unfit)
+            })
+        };
+        search.one(certs.collect(), problem, describe)
+    }
+
+    /// Only certificates with a secret key count.
+    fn signer(self, stored: &[Stored], now: Timestamp) -> Result<Own, SealError> {
+        let (wanted, search) = (Wanted::of(self.wanted), self.search(Role::Signer));
+        let own = |cert: &Cert| cert.keys().any(|key| stored.iter().any(|stored| stored.is(key.key().mpis())));
+        let certs = certs(&self.certificates).0.into_iter().filter(own).collect::<Vec<_>>();
+        let problem = |cert: &Cert| self.problem(cert, now).or_else(|| signing_key(cert, &wanted, stored, now).err());
+        let cert = search.one(wanted.choose(&certs), |cert| problem(cert), |cert| describe(cert))?.clone();
+        let (key, stored) =
+            signing_key(&cert, &wanted, stored, now).map_err(|problem| search.unusable(describe(&cert), problem))?;
+        Ok(Own { cert, key, stored })
+    }
+
+    fn search(&self, role: Role) -> Search<'_> {
+        Search { role, wanted: self.wanted, place: self.place }
+    }
+
+    /// What keeps a whole certificate from being used.
+    fn problem(&self, cert: &Cert, now: Timestamp) -> Option<Problem> {
+        let (policy, lenient, now) = (policy(now), lenient_policy(), now.to_system_time());
+        let valid = cert.with_policy(&policy, now);
+        // What is revoked or has expired is told before how it was made.
+        let judged = valid.as_ref().ok().cloned().or_else(|| cert.with_policy(&lenient, now).ok());
+        if matches!(cert.revocation_status(&lenient, now), RevocationStatus::Revoked(_)) {
+            Some(Problem::Revoked)
+        } else if judged.is_some_and(|cert| cert.alive().is_err()) {
+            Some(Problem::Expired)
+        } else if fingerprint(&cert.fingerprint()).is_some_and(|primary| self.disabled.contains(&primary)) {
+            Some(Problem::Disabled)
+        } else {
+            valid.is_err().then_some(Problem::Weak)
         }
     }
 }
 
-/// The key that signs: the one named with a `!`, else the newest that the agent has.
+/// As gpg chooses: of the valid keys that sign and whose secret is there the newest subkey, else the primary key; or
+/// the one that was named exactly.
 fn signing_key(
-    cert: &ValidCert<'_>,
-    name: &str,
-    held: &[Held],
-) -> Result<(Key<PublicParts, UnspecifiedRole>, Held), SealError> {
-    let no = |problem, advice| unusable(cert.cert(), Role::Signer, problem, advice);
-    let exactly = name.trim().ends_with('!').then(|| Wanted::of(name));
-    let named = |key: &Key<PublicParts, UnspecifiedRole>| exactly.as_ref().is_none_or(|wanted| wanted.is_key(key));
-    let mut keys: Vec<_> = cert.keys().supported().alive().revoked(false).for_signing().collect();
-    keys.retain(|key| named(key.key()));
+    cert: &Cert,
+    wanted: &Wanted,
+    stored: &[Stored],
+    now: Timestamp,
+) -> Result<(Key<PublicParts, UnspecifiedRole>, Stored), Problem> {
+    let policy = policy(now);
+    let exact = wanted.exact_key(cert);
+    let valid = cert.with_policy(&policy, now.to_system_time()).map_err(|_| Problem::Weak)?;
+    let keys = valid.keys().supported().alive().revoked(false).for_signing();
+    let mut keys: Vec<_> =
+        keys.filter(|key| exact.as_ref().is_none_or(|exact| key.key().fingerprint() == *exact)).collect();
     if keys.is_empty() {
-        return Err(no("it cannot sign", "add a subkey with: gpg --quick-add-key FINGERPRINT ed25519 sign"));
+        return Err(Problem::Unfit);
     }
-    keys.sort_by_key(|key| std::cmp::Reverse(key.key().creation_time()));
-    let here = keys.into_iter().find_map(|key| {
-        let secret = held.iter().find(|held| held.is(key.key()))?;
-        Some((key.key().clone(), secret.clone()))
+    keys.sort_by_key(|key| (key.primary(), Reverse(key.key().creation_time())));
+    let with_secret = keys.iter().find_map(|key| {
+        let stored = stored.iter().find(|stored| stored.is(key.key().mpis()))?;
+        Some((key.key().clone(), stored.clone()))
     });
-    here.ok_or_else(|| {
-        no(
-            "its secret part is not here: gpg-agent does not have it",
-            "import the secret key with gpg --import, or insert the card and run: gpg --card-status",
-        )
-    })
+    with_secret.ok_or(Problem::NoSecret)
 }

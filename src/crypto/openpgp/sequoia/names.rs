@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sequoia_openpgp as pgp;
 
 use pgp::Cert;
-use pgp::packet::Key;
-use pgp::packet::key::{PublicParts, UnspecifiedRole};
+use pgp::cert::amalgamation::key::PrimaryKey as _;
 
 use super::keys::fingerprint;
 use crate::crypto::openpgp::Fingerprint;
@@ -20,27 +19,58 @@ pub enum Found {
 }
 
 /// A name for a key, as users write them.
-pub(super) struct Wanted {
+pub struct Wanted {
     /// 8, 16, 40 or 64 upper-case digits, if it is that.
     digits: Option<String>,
     /// In lower case.
     text: String,
+    /// This key, and no other of its certificate: a `!` behind the digits.
+    exactly: bool,
 }
 
 impl Wanted {
     pub fn of(name: &str) -> Self {
+        let exactly = name.trim().ends_with('!');
         let name = name.trim().trim_end_matches('!');
         let digits = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
         let digits = digits.strip_prefix("0X").unwrap_or(&digits).to_owned();
         let is_id = matches!(digits.len(), 8 | 16 | 40 | 64) && digits.bytes().all(|b| b.is_ascii_hexdigit());
         let text = name.trim_start_matches('<').trim_end_matches('>').to_lowercase();
-        Self { digits: is_id.then_some(digits), text }
+        Self { digits: is_id.then_some(digits), text, exactly }
     }
 
-    pub fn among(&self, certs: &BTreeMap<pgp::Fingerprint, Cert>) -> Found {
+    /// Whether a certificate with these fingerprints and user ids may be meant: most of a large keyring is left unread.
+    pub fn may_mean(&self, fingerprints: &[&[u8]], user_ids: &[&[u8]]) -> bool {
+        let of_key = |octets: &&[u8]| {
+            let digits = self.digits.as_ref();
+            digits.is_some_and(|digits| Fingerprint::from_bytes(octets).is_some_and(|key| key.ends_with(digits)))
+        };
+        fingerprints.iter().any(of_key) || user_ids.iter().any(|id| self.is_in(id))
+    }
+
+    /// The certificates that are meant.
+    pub(super) fn choose<'c>(&self, certs: &'c [Cert]) -> Vec<&'c Cert> {
+        let how: fn(&Self, &Cert) -> bool = match () {
+            () if certs.iter().any(|cert| self.is_key_of(cert)) => Self::is_key_of,
+            // A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
+            () if certs.iter().any(|cert| self.is_address_of(cert)) => Self::is_address_of,
+            () => Self::is_part_of,
+        };
+        certs.iter().filter(|cert| how(self, cert)).collect()
+    }
+
+    /// The one key of a certificate that is meant: named with `!`, or a subkey by its whole fingerprint.
+    pub(super) fn exact_key(&self, cert: &Cert) -> Option<pgp::Fingerprint> {
+        let digits = self.digits.as_ref()?;
+        let keys = cert.keys().map(|key| (key.primary(), key.key().fingerprint()));
+        let mut named = keys.filter(|(_, key)| fingerprint(key).is_some_and(|key| key.ends_with(digits)));
+        let (is_primary, key) = named.next()?;
+        (self.exactly || (!is_primary && digits.len() >= 40)).then_some(key)
+    }
+
+    pub(super) fn among(&self, certs: &BTreeMap<pgp::Fingerprint, Cert>) -> Found {
         let mut found: BTreeSet<Fingerprint> = certs.values().flat_map(|cert| self.keys_of(cert)).collect();
         if found.is_empty() {
-            // A whole e-mail address wins over parts of others: `bob@example.org` is not `jbob@example.org`.
             let named = |how: fn(&Wanted, &Cert) -> bool| {
                 let certs = certs.values().filter(|cert| how(self, cert));
                 certs.filter_map(|cert| fingerprint(&cert.fingerprint())).collect()
@@ -57,23 +87,13 @@ impl Wanted {
         }
     }
 
-    /// Those that are meant: by the digits of a key, else by a whole e-mail address, else by a part of a user id.
-    pub fn choose<'c>(&self, certs: &'c [Cert]) -> Vec<&'c Cert> {
-        let by = |how: &dyn Fn(&Cert) -> bool| certs.iter().filter(|cert| how(cert)).collect::<Vec<_>>();
-        let ways: [&dyn Fn(&Cert) -> bool; 3] =
-            [&|cert| !self.keys_of(cert).is_empty(), &|cert| self.is_address_of(cert), &|cert| self.is_part_of(cert)];
-        ways.into_iter().map(by).find(|found| !found.is_empty()).unwrap_or_default()
-    }
-
-    /// Whether its digits are those of this key.
-    pub fn is_key(&self, key: &Key<PublicParts, UnspecifiedRole>) -> bool {
-        let named = fingerprint(&key.fingerprint());
-        self.digits.as_ref().zip(named).is_some_and(|(digits, key)| key.ends_with(digits))
-    }
-
     /// Whether it means this certificate or a key in it.
-    pub fn is(&self, cert: &Cert) -> bool {
-        !self.keys_of(cert).is_empty() || self.is_part_of(cert)
+    pub(super) fn is(&self, cert: &Cert) -> bool {
+        self.is_key_of(cert) || self.is_part_of(cert)
+    }
+
+    fn is_key_of(&self, cert: &Cert) -> bool {
+        !self.keys_of(cert).is_empty()
     }
 
     fn keys_of(&self, cert: &Cert) -> Vec<Fingerprint> {
@@ -87,7 +107,10 @@ impl Wanted {
     }
 
     fn is_part_of(&self, cert: &Cert) -> bool {
-        let has = |id: &[u8]| String::from_utf8_lossy(id).to_lowercase().contains(&self.text);
-        !self.text.is_empty() && cert.userids().any(|id| has(id.userid().value()))
+        cert.userids().any(|id| self.is_in(id.userid().value()))
+    }
+
+    fn is_in(&self, user_id: &[u8]) -> bool {
+        !self.text.is_empty() && String::from_utf8_lossy(user_id).to_lowercase().contains(&self.text)
     }
 }

@@ -10,7 +10,7 @@ use super::about::{About, AboutKey, Certificate};
 use super::keys::{certs, fingerprint, user_id};
 use super::names::Wanted;
 use crate::crypto::openpgp::Fingerprint;
-use crate::crypto::openpgp::agent::{Held, HeldOn};
+use crate::crypto::openpgp::agent::{Protection, Stored};
 use crate::time::Timestamp;
 
 /// Certificates. Nothing is verified before somebody asks about one.
@@ -44,8 +44,8 @@ impl Ring {
     }
 
     /// Those of which an agent has a secret key.
-    pub fn own(&self, held: &[Held], now: Timestamp) -> Vec<Own> {
-        self.0.iter().filter_map(|cert| Own::of(cert, held, now)).collect()
+    pub fn own(&self, stored: &[Stored], now: Timestamp) -> Vec<Own> {
+        self.0.iter().filter_map(|cert| Own::of(cert, stored, now)).collect()
     }
 }
 
@@ -57,10 +57,10 @@ pub struct Own {
 }
 
 impl Own {
-    fn of(cert: &Cert, held: &[Held], now: Timestamp) -> Option<Self> {
+    fn of(cert: &Cert, stored: &[Stored], now: Timestamp) -> Option<Self> {
         let secret = |key: pgp::cert::amalgamation::key::ErasedKeyAmalgamation<'_, _>| {
-            let held = held.iter().find(|held| held.is(key.key()))?;
-            Some((fingerprint(&key.key().fingerprint())?, SecretPlace::of(held)))
+            let stored = stored.iter().find(|stored| stored.is(key.key().mpis()))?;
+            Some((fingerprint(&key.key().fingerprint())?, SecretPlace::of(&stored.protection)))
         };
         let secrets: Vec<_> = cert.keys().filter_map(secret).collect();
         if secrets.is_empty() { None } else { Some(Self { about: About::of(cert, now)?, secrets }) }
@@ -91,11 +91,11 @@ pub enum SecretPlace {
 }
 
 impl SecretPlace {
-    fn of(held: &Held) -> Self {
-        match (held.place, held.protected) {
-            (HeldOn::Card, _) => SecretPlace::Card,
-            (HeldOn::Disk, true) => SecretPlace::Protected,
-            (HeldOn::Disk, false) => SecretPlace::Open,
+    fn of(protection: &Protection) -> Self {
+        match protection {
+            Protection::Card { .. } => SecretPlace::Card,
+            Protection::Passphrase { .. } => SecretPlace::Protected,
+            Protection::None => SecretPlace::Open,
         }
     }
 

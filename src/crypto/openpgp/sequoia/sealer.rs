@@ -18,8 +18,7 @@ use super::names::Wanted;
 use super::pack::Packing;
 use super::policy;
 use super::unlock::{Lock, unlock};
-use crate::crypto::openpgp::agent::AgentError;
-use crate::crypto::openpgp::gpgme::is_about_passphrase;
+use crate::crypto::openpgp::agent;
 use crate::crypto::openpgp::seal::framed;
 use crate::crypto::openpgp::size::{KeyKind, Pair, Shape};
 use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
@@ -123,8 +122,8 @@ impl Sealer for SequoiaSealer {
 impl Signing {
     /// Keys in this process do not fail; an agent may not have got the passphrase.
     fn explain(&self, error: pgp::anyhow::Error) -> SealError {
-        match error.downcast::<AgentError>() {
-            Ok(AgentError::Refused { code, .. }) if is_about_passphrase(code) => {
+        match error.downcast::<agent::Error>() {
+            Ok(error) if error.is_about_passphrase() => {
                 SealError::Passphrase { key: self.owner.clone(), advice: self.passphrase.advice() }
             }
             Ok(error) => SealError::Agent(error),
