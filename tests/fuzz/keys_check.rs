@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use fwknop::crypto::openpgp::Engine as _;
 use fwknop::crypto::openpgp::Sealer as _;
-use fwknop::crypto::openpgp::sequoia::{Found, KeyFile, Keys, SequoiaSealer};
+use fwknop::crypto::openpgp::sequoia::{Found, KeyFile, Keys, SequoiaSealer, Wanted};
 use fwknop::keyring::keybox;
 use fwknop::time::Timestamp;
 
@@ -27,9 +27,9 @@ pub fn file(bytes: &[u8]) {
 
 /// A keybox, and every certificate in it.
 pub fn keybox(bytes: &[u8]) {
-    for blob in keybox::blobs(bytes).take(16) {
-        let _ = blob.may_be("client@example.org");
-        file(blob.certificate);
+    for entry in keybox::entries(bytes).unwrap_or_default().into_iter().take(16) {
+        let _ = Wanted::of("client@example.org").may_mean(&entry.fingerprints, &entry.user_ids);
+        file(entry.keyblock);
     }
 }
 

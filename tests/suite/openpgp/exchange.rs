@@ -145,10 +145,10 @@ fn names_that_mean_no_key_or_several_are_told_with_advice() {
         let sealer = GpgmeSealer::new(&gnupg(&home), recipient, Some((signer, SignerPassphrase::Empty)));
         sealer.expect_err("must be refused").to_string()
     };
-    assert!(through_gpg("nobody", client.name).contains("gpg --import"));
+    assert!(through_gpg("nobody", client.name).contains("fwknop key import"));
     assert!(through_gpg("server-", client.name).contains(&keys().server_cv25519.fingerprint));
-    assert!(through_gpg(server.name, "nobody").contains("--list-secret-keys"));
-    assert!(through_gpg(server.name, server.name).contains("--list-secret-keys"), "no secret part");
+    assert!(through_gpg(server.name, "nobody").contains("fwknop key list"));
+    assert!(through_gpg(server.name, server.name).contains("fwknop key list"), "no secret part");
     assert!(through_gpg(server.name, "client-").contains("several keys"));
 
     let scratch = Scratch::new();
