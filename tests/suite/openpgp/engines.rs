@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use fwknop::crypto::openpgp::Engine;
+use fwknop::crypto::openpgp::{Engine, Opened};
 use fwknop::keyring::{self, Gpg};
+use fwknop::reason::Reason;
 use fwknop::secret::Passphrase;
 use fwknop::time::Timestamp;
 
@@ -62,6 +63,19 @@ pub struct Ring {
     pub engine: Box<dyn Engine>,
     /// What the operator is told when it is opened.
     pub warnings: Vec<String>,
+}
+
+impl Ring {
+    pub fn read(&self, message: &[u8]) -> Result<Opened, Reason> {
+        patiently(|| self.engine.open(message, Timestamp::now()))
+    }
+}
+
+/// Whatever else is started in this process while GPGME makes its pipes inherits them, and a run of gpg then seems to last as
+/// long as that. It happens to nobody but a test program with many threads: asks again, three times at most.
+pub fn patiently(mut read: impl FnMut() -> Result<Opened, Reason>) -> Result<Opened, Reason> {
+    let mut tries = (0..3).map(|_| read());
+    tries.find(|opened| !matches!(opened, Err(Reason::GpgEngine))).unwrap_or(Err(Reason::GpgEngine))
 }
 
 fn in_memory(home: &Path, passphrase: Option<&Passphrase>) -> Ring {

@@ -60,7 +60,7 @@ fn gnupgs_own_ocb_is_read_by_gpg_alone() {
     assert!(candidates.iter().any(|(_, candidate)| *candidate == message), "it gets as far as the engine");
     let home = home(false);
     for kind in &ENGINES {
-        let opened = kind.open(&home, None).engine.open(&message, Timestamp::now());
+        let opened = kind.open(&home, None).read(&message);
         match kind.reads_everything {
             false => assert_eq!(opened.expect_err("unknown here"), Reason::GpgDecrypt),
             true => {
@@ -70,7 +70,7 @@ fn gnupgs_own_ocb_is_read_by_gpg_alone() {
                 let mut changed = message.clone();
                 changed[message.len() - 5] ^= 1;
                 let ring = kind.open(&home, None);
-                assert!(ring.engine.open(&changed, Timestamp::now()).is_err(), "its integrity is checked");
+                assert!(ring.read(&changed).is_err(), "its integrity is checked");
             }
         }
     }
@@ -106,9 +106,7 @@ fn check_warnings(kind: &Kind, ring: &Ring) {
 
 /// What is wrong with how a cell was read.
 fn fault_of(kind: &Kind, ring: &Ring, cell: &Cell) -> Option<String> {
-    // On a busy machine gpg may not come back in time: then whoever knocks does it again.
-    let mut tries = (0..3).map(|_| ring.engine.open(&cell.message, Timestamp::now()));
-    let opened = tries.find(|opened| !matches!(opened, Err(Reason::GpgEngine))).unwrap_or(Err(Reason::GpgEngine));
+    let opened = ring.read(&cell.message);
     if cell.to.is_beyond_nettle() && !kind.reads_everything {
         return (opened.err() != Some(Reason::GpgDecrypt)).then(|| "should be refused".to_owned());
     }
@@ -156,7 +154,7 @@ fn a_passphrase_that_the_agent_knows_need_not_be_given() {
         let ring = kind.open(&home, None);
         assert_eq!(ring.warnings, [""; 0], "{}", kind.name);
         for specimen in specimens().iter().filter(|specimen| specimen.is_locked()) {
-            let opened = ring.engine.open(&seal_here(specimen, None), Timestamp::now());
+            let opened = ring.read(&seal_here(specimen, None));
             assert_eq!(opened.expect("the agent knows it").plaintext.expose(), TEXT.as_bytes());
         }
     }
@@ -190,7 +188,7 @@ fn a_passphrase_that_is_given_must_be_right() {
                     Some(said) => told.is_some_and(|text| text.contains(said) && text.contains("GPG_DECRYPT_PW")),
                 };
                 assert!(told_right, "{}, {passphrase:?}, {}: {:?}", kind.name, specimen.name, ring.warnings);
-                let opened = ring.engine.open(&seal_here(specimen, None), Timestamp::now());
+                let opened = ring.read(&seal_here(specimen, None));
                 match said {
                     None => assert_eq!(opened.expect("unlocked").plaintext.expose(), TEXT.as_bytes()),
                     Some(_) => assert_eq!(opened.expect_err("locked"), Reason::GpgDecrypt),

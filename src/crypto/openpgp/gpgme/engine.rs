@@ -57,11 +57,13 @@ impl GpgmeEngine {
     /// Whether gpg can use this key now. `None`: that cannot be tried.
     pub fn can_use(&self, key: &Fingerprint) -> Option<bool> {
         let probe = self.certificates.probe(key)?;
-        match self.run(&probe) {
+        // A gpg that is late once, on a machine that is just starting, is no verdict.
+        let mut tries = (0..2).map(|_| match self.run(&probe) {
             Ok(_) => Some(true),
             Err(Reason::GpgDecrypt) => Some(false),
             Err(_) => None,
-        }
+        });
+        tries.find_map(|verdict| verdict)
     }
 
     /// Runs gpg in a thread of its own and waits for it, but not for ever: GPGME has no way to give a run up. One that
