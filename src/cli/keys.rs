@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::consent::NotDone;
 use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE};
 use crate::config::Complaints;
-use crate::crypto::openpgp::sequoia::{About, Certificate};
+use crate::crypto::openpgp::sequoia::{About, AboutKey, Certificate};
 use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::ManageError;
 use crate::reason::SignatureFault;
@@ -147,8 +147,12 @@ impl Finding {
 
 /// What is wrong with a certificate in this role, or soon will be.
 pub fn findings(about: &About, role: Role, now: Timestamp) -> Vec<Finding> {
-    let mut findings = Vec::new();
     let key = &about.fingerprint;
+    let is_used = |key: &&AboutKey| key.expires.is_none_or(|end| now < end);
+    let weak = about.keys.iter().filter(is_used).filter(|key| is_weak(&key.algorithm));
+    let mut findings: Vec<Finding> = weak
+        .map(|weak| Finding::new(format!("{} {} is weak", weak.algorithm, weak.fingerprint), "make a new key"))
+        .collect();
     let prolong = || format!("prolong it with: gpg --quick-set-expire {key} 1y");
     match about.fault {
         None => {}
@@ -156,6 +160,8 @@ pub fn findings(about: &About, role: Role, now: Timestamp) -> Vec<Finding> {
         Some(SignatureFault::Revoked) => {
             findings.push(Finding::new("it is revoked", "make a new key, and have it listed"));
         }
+        // What a weak key has signed is as weak.
+        Some(SignatureFault::Weak) if !findings.is_empty() => {}
         Some(SignatureFault::Weak) => findings.push(Finding::new(
             "it is bound by weak signatures, such as SHA-1",
             format!("renew them with: gpg --cert-digest-algo SHA256 --quick-set-expire {key} 1y"),
@@ -175,9 +181,6 @@ pub fn findings(about: &About, role: Role, now: Timestamp) -> Vec<Finding> {
     }
     if let Some(end) = about.expires.filter(|end| about.fault.is_none() && now.until(*end) < SOON) {
         findings.push(Finding::new(format!("it expires on {}", day(end)), prolong()));
-    }
-    for weak in about.keys.iter().filter(|key| key.valid && is_weak(&key.algorithm)) {
-        findings.push(Finding::new(format!("{} {} is weak", weak.algorithm, weak.fingerprint), "make a new key"));
     }
     findings
 }

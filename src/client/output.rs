@@ -72,7 +72,9 @@ pub(super) fn usage(error: &clap::Error) -> u8 {
         return failure;
     }
     let see = command.map_or("see: fwknop --help".to_owned(), |command| format!("see: fwknop {command} --help"));
-    let tip = lines().find_map(|line| line.strip_prefix("tip: ")).unwrap_or(&see);
+    let choices = lines().find_map(|line| line.strip_prefix("[possible values: ")?.strip_suffix(']'));
+    let choices = choices.map(|choices| format!("write one of {choices}"));
+    let tip = choices.as_deref().or_else(|| lines().find_map(|line| line.strip_prefix("tip: "))).unwrap_or(&see);
     warn(&format!("{}\n     {tip}", what.strip_prefix("error: ").unwrap_or(&what)));
     failure
 }

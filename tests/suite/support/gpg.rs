@@ -44,6 +44,11 @@ impl Home {
         home
     }
 
+    /// Ends its agent, so that the next one reads the files anew.
+    pub fn forget(&self) {
+        end_agent(self.path());
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -178,8 +183,12 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = Command::new("gpgconf").arg("--homedir").arg(&self.0).args(["--kill", "all"]).output();
+        end_agent(&self.0);
     }
+}
+
+fn end_agent(home: &Path) {
+    let _ = Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).output();
 }
 
 /// A key pair: a primary key that signs, and a subkey that encrypts.

@@ -30,7 +30,11 @@ pub struct Check {
 impl Check {
     pub fn run(self, now: Timestamp) -> Result<(), Ended> {
         let keyring = self.places.keyring(now)?;
-        let targets = targets(&self.places, self.server.as_deref(), &keyring, now)?;
+        let targets = match targets(&self.places, self.server.as_deref(), &keyring, now) {
+            Err(missing @ Ended::NotFound { .. }) => return Err(missing),
+            // What is wrong with the server is found below.
+            known => known.unwrap_or_default(),
+        };
         let mut report = Report::default();
         let named = self.key.as_deref().map(|name| keyring.named(name)).transpose()?;
         match keyring.own() {
