@@ -16,6 +16,7 @@ use crate::support::gpg::Home;
 use crate::support::netns::World;
 use crate::support::peers::{Daemon, Maker, Settings};
 use crate::support::scratch::Scratch;
+use crate::support::{PATIENCE, within};
 
 pub const CONF: &str = "ENABLE_SPA_PACKET_AGING N;\nENABLE_SPA_OVER_HTTP Y;\nENABLE_X_FORWARDED_FOR Y;\n";
 
@@ -82,6 +83,9 @@ fn what_is_switched_off_is_refused_by_the_original_too() {
     let settings = Settings::new(&world, CONF, &access(&cases, |_| String::new())).interface(None);
     let daemon = Daemon::launch(&world, Maker::Original, &settings, &["--udp-server"]);
     daemon.logs.expect(&["Kicking off UDP server"]);
+    // It says so before it listens.
+    let listens = || world.server.run("ss", &["-lun"]).contains(":62201 ");
+    assert!(within(PATIENCE, listens), "{}", daemon.logs.text());
     for (source, case) in &cases {
         world.server.send(IpAddr::V4(*source), (Ipv4Addr::LOCALHOST.into(), 62201), &case.payload);
         match case.not_built {
