@@ -290,12 +290,11 @@ fn lists_are_for_programs_too_and_show_no_secret() {
     assert!(!all.contains(&secret));
 }
 
-/// Each subcommand with all its options is in the document.
+/// Each subcommand of both programs with all its options is in its document.
 #[test]
-fn the_document_knows_every_subcommand_and_option() {
-    let document = crate::docs::read("docs/configuration.md");
-    let help = |words: &[&str]| {
-        let mut command = std::process::Command::new(Maker::Ours.daemon());
+fn the_documents_know_every_subcommand_and_option() {
+    let help = |program: &str, words: &[&str]| {
+        let mut command = std::process::Command::new(program);
         command.args(words).arg("--help");
         said(&bounded(command, Duration::from_secs(10)))
     };
@@ -306,24 +305,29 @@ fn the_document_knows_every_subcommand_and_option() {
             .map(str::to_owned)
             .collect()
     };
-    // What every one of them takes is said above the table.
-    let common = ["--config-file", "--access-file", "--access-folder", "--gpg-home-dir", "--help"];
+    // What every one of them takes is said above the tables.
+    let common = ["--config-file", "--access-file", "--access-folder", "--gpg-home-dir", "--rc-file", "--help"];
     let mut seen = 0;
-    for group in ["key", "user"] {
-        for command in commands(&help(&[group])) {
-            let row = document.lines().find(|line| line.starts_with(&format!("| `fwknopd {group} {command}")));
-            let row = row.unwrap_or_else(|| panic!("fwknopd {group} {command} is not in the document"));
-            let text = help(&[group, &command]);
-            let options =
-                text.lines().filter_map(|line| line.trim_start().strip_prefix('-').map(|_| line.trim_start()));
+    for (name, program, document, groups) in [
+        ("fwknopd", Maker::Ours.daemon(), "docs/configuration.md", ["key", "user"]),
+        ("fwknop", Maker::Ours.client(), "docs/client.md", ["key", "server"]),
+    ] {
+        let document = crate::docs::read(document);
+        for (group, command) in
+            groups.iter().flat_map(|g| commands(&help(program, &[g])).into_iter().map(move |c| (*g, c)))
+        {
+            let row = document.lines().find(|line| line.starts_with(&format!("| `{name} {group} {command}")));
+            let row = row.unwrap_or_else(|| panic!("{name} {group} {command} is not in its document"));
+            let text = help(program, &[group, &command]);
+            let options = text.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
             let named = options.filter_map(|line| line.split([' ', ',', '=']).find(|word| word.starts_with("--")));
             for option in named.filter(|option| !common.contains(option)) {
-                assert!(row.contains(&format!("`{option}`")), "{group} {command}: {option} is not in {row}");
+                assert!(row.contains(&format!("`{option}`")), "{name} {group} {command}: {option} is not in {row}");
                 seen += 1;
             }
         }
     }
-    assert!(seen > 25, "only {seen}");
+    assert!(seen > 55, "only {seen}");
 }
 
 /// A shell loads the script and asks the program: what there is comes back.
