@@ -118,8 +118,18 @@ impl Gate {
         self.spent = Spent::default();
         self.likely.clear();
         self.reloads += 1;
-        let access = &self.access;
-        self.grants.orphaned(|key| access.lists(key))
+        self.take_orphans()
+    }
+
+    /// Takes out the grants whose key no stanza takes any more.
+    pub fn take_orphans(&mut self) -> Vec<Grant> {
+        let known = self.access.known();
+        self.grants.take(|grant| !known.takes(grant))
+    }
+
+    /// Takes out the grants that are meant: they are to be closed.
+    pub fn take(&mut self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Grant> {
+        self.grants.take(is_meant)
     }
 
     /// The whole way of a datagram, public-key work included.
@@ -206,17 +216,23 @@ impl Gate {
     /// Takes an opening back that the firewall did not take: what it would have made superfluous still stands.
     pub fn withdraw(&mut self, opening: &Opening) {
         self.grants.remove(opening.grant.id);
-        opening.supersedes.iter().for_each(|older| self.grants.insert(older.clone()));
+        for older in &opening.supersedes {
+            self.grants.insert(older.clone());
+        }
     }
 
     /// Takes up a grant that a former daemon left open. Another daemon may have used its number as well.
-    pub fn adopt(&mut self, mut grant: Grant) {
+    pub fn adopt(&mut self, mut grant: Grant) -> &Grant {
+        match self.replay.knock(grant.id) {
+            Ok(knock) => grant.knock = knock.filter(|knock| knock.fits(&grant)),
+            Err(error) => self.trouble = Some(error),
+        }
         if self.grants.contains(grant.id)
             && let Ok(id) = self.grants.next_id()
         {
             grant.id = id;
         }
-        self.grants.insert(grant);
+        self.grants.insert(grant)
     }
 
     /// What went wrong with the replay store since the last call: the reason behind [`Reason::ReplayStore`].
@@ -248,6 +264,11 @@ impl Gate {
 
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter()
+    }
+
+    /// Those with higher numbers, in their order.
+    pub fn grants_behind(&self, last: GrantId) -> impl Iterator<Item = &Grant> {
+        self.grants.behind(last)
     }
 }
 

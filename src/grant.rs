@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::crypto::Signer;
 use crate::crypto::openpgp::Fingerprint;
@@ -20,18 +22,47 @@ pub struct Grant {
     /// The listed key whose signature opened it, if one did: when it is listed no more, the grant ends. Survives a restart, in
     /// the firewall's own tag.
     pub certificate: Option<Fingerprint>,
-    /// `None`: found open in the firewall when the daemon started.
+    /// `None`: found open in the firewall when the daemon started, and not remembered.
     pub knock: Option<Knock>,
 }
 
 /// The packet that led to a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
+    /// Its place when the packet came.
     pub stanza: StanzaId,
+    /// Its name, for people.
+    pub name: Arc<str>,
+    /// The keys that let it in, when it was no certificate: when no stanza has them any more, the grant ends.
+    pub mark: Option<KeyMark>,
     pub user: String,
     pub signer: Signer,
     pub origin: Origin,
 }
+
+impl Grant {
+    /// Whether a signature of this certificate opened it.
+    pub fn is_signed_by(&self, key: &Fingerprint) -> bool {
+        let by = |knock: &Knock| matches!(&knock.signer, Signer::Certificate { primary, .. } if primary == key);
+        self.certificate.as_ref() == Some(key) || self.knock.as_ref().is_some_and(by)
+    }
+}
+
+impl Knock {
+    /// Whether what is remembered under a number can belong to what the firewall holds under it: another daemon may
+    /// have used the same number.
+    pub fn fits(&self, grant: &Grant) -> bool {
+        match (&grant.certificate, &self.signer) {
+            (Some(key), Signer::Certificate { primary, signing, .. }) => key == primary || key == signing,
+            (None, Signer::SharedKey | Signer::Unsigned) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Tells the shared keys of stanzas apart, and nothing else about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyMark(pub [u8; 16]);
 
 /// Counts grants since the daemon was first started, so that a number is not used twice in one journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,12 +110,12 @@ impl GrantTable {
     }
 
     /// Adds a grant under the id it got from [`next_id`](Self::next_id), or one that was found open at start.
-    pub fn insert(&mut self, grant: Grant) {
+    pub fn insert(&mut self, grant: Grant) -> &Grant {
         self.remove(grant.id);
         self.last = self.last.max(grant.id);
         self.by_end.insert((grant.until, grant.id));
         self.by_address.insert((grant.allow, grant.id));
-        self.open.insert(grant.id, grant);
+        self.open.entry(grant.id).or_insert(grant)
     }
 
     pub fn remove(&mut self, id: GrantId) -> Option<Grant> {
@@ -105,10 +136,9 @@ impl GrantTable {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// Takes out what was opened by a key that is listed no more.
-    pub fn orphaned(&mut self, is_listed: impl Fn(&Fingerprint) -> bool) -> Vec<Grant> {
-        let orphan = |grant: &&Grant| grant.certificate.as_ref().is_some_and(|key| !is_listed(key));
-        let ids: Vec<GrantId> = self.open.values().filter(orphan).map(|grant| grant.id).collect();
+    /// Takes out what is meant.
+    pub fn take(&mut self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Grant> {
+        let ids: Vec<GrantId> = self.open.values().filter(|grant| is_meant(grant)).map(|grant| grant.id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
@@ -132,6 +162,11 @@ impl GrantTable {
 
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
         self.open.values()
+    }
+
+    /// Those with higher numbers, in their order.
+    pub fn behind(&self, last: GrantId) -> impl Iterator<Item = &Grant> {
+        self.open.range((Bound::Excluded(last), Bound::Unbounded)).map(|(_, grant)| grant)
     }
 }
 
@@ -179,14 +214,43 @@ mod tests {
     }
 
     #[test]
-    fn what_an_unlisted_key_opened_ends_and_nothing_else() {
-        let key = |octet: u8| Fingerprint::from_bytes(&[octet; 20]);
+    fn what_is_meant_is_taken_out_and_nothing_else() {
         let mut table = GrantTable::default();
-        table.insert(grant(1, "192.0.2.1", "tcp/22", 110));
-        table.insert(Grant { certificate: key(1), ..grant(2, "192.0.2.2", "tcp/22", 110) });
-        table.insert(Grant { certificate: key(2), ..grant(3, "192.0.2.3", "tcp/22", 110) });
-        assert_eq!(ids(&table.orphaned(|listed| Some(listed) == key(1).as_ref())), [3]);
-        assert_eq!(table.iter().count(), 2);
+        for (id, allow) in [(1, "192.0.2.1"), (2, "192.0.2.2"), (3, "192.0.2.3")] {
+            table.insert(grant(id, allow, "tcp/22", 110));
+        }
+        assert_eq!(ids(&table.take(|grant| grant.id.0 == 2)), [2]);
+        assert!(table.take(|grant| grant.id.0 == 2).is_empty());
+        let behind: Vec<u64> = table.behind(GrantId(1)).map(|grant| grant.id.0).collect();
+        assert_eq!(behind, [3]);
+        assert_eq!(ids(&table.expire(Timestamp::from_secs(110))), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_remembered_must_fit_what_is_open() {
+        let key = |octet: u8| Fingerprint::from_bytes(&[octet; 20]).unwrap();
+        let knock = |signer| Knock {
+            stanza: StanzaId(1),
+            name: "access".into(),
+            mark: None,
+            user: "alice".into(),
+            signer,
+            origin: Origin::udp("192.0.2.1".parse().unwrap()),
+        };
+        let signed = || knock(Signer::Certificate { primary: key(1), signing: key(2), user_id: None });
+        let open = |certificate| Grant { certificate, ..grant(1, "192.0.2.1", "tcp/22", 110) };
+        for (knock, certificate, fits) in [
+            (signed(), Some(key(1)), true),
+            (signed(), Some(key(2)), true),
+            (signed(), Some(key(3)), false),
+            (signed(), None, false),
+            (knock(Signer::SharedKey), None, true),
+            (knock(Signer::SharedKey), Some(key(1)), false),
+        ] {
+            assert_eq!(knock.fits(&open(certificate)), fits, "{knock:?}");
+        }
+        let grant = Grant { knock: Some(signed()), ..open(Some(key(2))) };
+        assert!(grant.is_signed_by(&key(1)) && grant.is_signed_by(&key(2)) && !grant.is_signed_by(&key(3)));
     }
 
     #[test]

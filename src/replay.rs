@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::grant::GrantId;
+use crate::grant::{GrantId, Knock};
 use crate::net::Origin;
 use crate::time::Timestamp;
 
@@ -36,7 +36,7 @@ pub struct Seen {
 }
 
 /// What is remembered of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The text as received, and the message inside.
     pub keys: [ReplayKey; 2],
@@ -47,6 +47,8 @@ pub struct Entry {
     pub until: Option<Timestamp>,
     /// The number set aside for what the message may open: kept with it, so that no number is given out twice.
     pub grant: GrantId,
+    /// Who knocked.
+    pub knock: Knock,
 }
 
 /// The memory itself: here in RAM, in the daemon a file.
@@ -55,6 +57,16 @@ pub trait ReplayStore {
 
     /// Remembers the whole entry, or nothing. Durable on return.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
+
+    /// Another knock than the one remembered with it takes the number: durable as well.
+    fn attribute(&mut self, _: GrantId, _: &Knock) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Who got a number. `None`: not known, or long ago.
+    fn knock(&mut self, _: GrantId) -> Result<Option<Knock>, StoreError> {
+        Ok(None)
+    }
 
     /// Messages stamped before this moment must be refused: they may have been forgotten. It never moves back.
     fn floor(&self) -> Timestamp;
@@ -90,7 +102,7 @@ impl ReplayStore for MemoryStore {
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
         self.seen.extend(entry.keys.iter().map(|key| (*key, entry.seen)));
         if let Some(until) = entry.until {
-            self.by_end.entry(until).or_default().push(*entry);
+            self.by_end.entry(until).or_default().push(entry.clone());
         }
         Ok(())
     }

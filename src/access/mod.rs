@@ -1,12 +1,12 @@
 //! Who may ask for what: stanzas in file order, and the decision on a message.
 
 mod decide;
+mod known;
 mod stanza;
 
 pub use decide::Decision;
 pub use stanza::{OpenPgpAccess, Stanza};
 
-use crate::crypto::openpgp::Fingerprint;
 use crate::net::Origin;
 use crate::reason::Reason;
 
@@ -21,11 +21,6 @@ impl AccessTable {
 
     pub fn iter(&self) -> impl Iterator<Item = &Stanza> {
         self.0.iter()
-    }
-
-    /// Whether any stanza takes signatures of this key.
-    pub fn lists(&self, key: &Fingerprint) -> bool {
-        self.0.iter().any(|stanza| stanza.lists(key))
     }
 
     /// The stanzas that are for packets from there: never empty.

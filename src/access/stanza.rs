@@ -1,5 +1,7 @@
 //! One stanza of the access files: who, whence, what, how long.
 
+use std::sync::Arc;
+
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp::{KeyringId, RecipientRule, SignerRule};
 use crate::crypto::rijndael::RijndaelAuth;
@@ -11,6 +13,8 @@ use crate::time::{Lifetime, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Stanza {
     pub id: StanzaId,
+    /// For people: its file's name, and which one of it, if there are several.
+    pub name: Arc<str>,
     /// Matches the packet's source address, never the address inside the message.
     pub source: AddrSet,
     pub destination: AddrSet,

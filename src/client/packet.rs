@@ -159,6 +159,7 @@ fn stanza_with(auth: &RijndaelAuth, hmac: Option<HmacAuth>) -> Stanza {
     const ONE_SECOND: Lifetime = Lifetime::from_secs(1).expect("one is not zero");
     Stanza {
         id: StanzaId(0),
+        name: "access".into(),
         source: AddrSet::Any,
         destination: AddrSet::Any,
         open_ports: None,

@@ -102,6 +102,10 @@ const MOST_OCTETS: usize = 72;
 pub struct Mark([u8; 16]);
 
 impl Mark {
+    pub fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// The start of a MAC over what is no base64 text, hence never a tag.
     fn of(state: &State) -> Self {
         state.mac([b"which key", b"\0"], |mac| {

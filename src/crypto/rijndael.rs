@@ -11,8 +11,10 @@ use cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, StreamCipher};
 use md5::{Digest as _, Md5};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::hmac::{HmacAuth, HmacKey, Mark};
 use crate::reason::Reason;
 use crate::secret::Secret;
+use crate::spa::Digest;
 
 /// A passphrase or key: 1 to 32 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,12 @@ impl RijndaelAuth {
 
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Tells keys apart and nothing else about them: a MAC under the key.
+    pub fn mark(&self) -> Option<Mark> {
+        let key = HmacKey::new(self.key.expose().to_vec())?;
+        Some(HmacAuth::new(Digest::Sha256, &key).mark())
     }
 
     /// Encrypts under a salt from the system's random source.

@@ -13,7 +13,7 @@ use clap::{ArgAction, Parser};
     disable_version_flag = true,
     infer_long_args = true,
     args_override_self = true,
-    after_help = "Keys and users:\n  fwknopd key --help     the server's own keys\n  fwknopd user --help    who may knock",
+    after_help = "Keys, users and grants:\n  fwknopd key --help     the server's own keys\n  fwknopd user --help    who may knock\n  fwknopd grants         what is open now",
     about = "Single Packet Authorization daemon: opens a port for whoever proves to be allowed"
 )]
 pub struct Args {

@@ -45,8 +45,10 @@ pub struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Expired,
-    /// The key that signed for it is in no stanza any more.
+    /// The key that opened it is in no stanza any more.
     Unlisted,
+    /// Through the control socket.
+    Asked,
     /// A later grant covers it.
     Renewed(GrantId),
     /// The firewall did not take it: nothing of it is open.
@@ -82,7 +84,9 @@ impl Journal {
         let grant = &opening.grant;
         let mut line = format!("open    grant={}", grant.id);
         if let Some(knock) = &grant.knock {
-            let _ = write!(line, " src={} allow={} stanza={}", knock.origin.src, grant.allow, knock.stanza);
+            let _ = write!(line, " src={} allow={}", knock.origin.src, grant.allow);
+            push_stanza(&mut line, Some(knock.stanza));
+            let _ = write!(line, " name={}", quoted(&knock.name));
             push_signer(&mut line, &knock.signer);
             let _ = write!(line, " user={}", quoted(&knock.user));
         }
@@ -127,7 +131,9 @@ impl Journal {
         let mut line = format!("close   grant={} allow={} ports={} reason=", grant.id, grant.allow, grant.ports);
         let _ = match why {
             Closed::Expired => line.write_str("expired"),
-            Closed::Unlisted => line.write_str("signer-not-listed"),
+            Closed::Unlisted if grant.certificate.is_some() => line.write_str("signer-not-listed"),
+            Closed::Unlisted => line.write_str("key-not-listed"),
+            Closed::Asked => line.write_str("asked"),
             Closed::Renewed(by) => write!(line, "renewed by={by}"),
             Closed::Failed => line.write_str("failed"),
             Closed::Exit => line.write_str("exit"),
@@ -140,10 +146,15 @@ impl Journal {
 
     /// A grant that was found open in the firewall at start.
     pub fn adopted(&mut self, grant: &Grant) {
-        let line = format!(
+        let mut line = format!(
             "adopt   grant={} allow={} ports={} for={} until={}",
             grant.id, grant.allow, grant.ports, grant.lifetime, grant.until
         );
+        if let Some(knock) = &grant.knock {
+            let _ = write!(line, " name={}", quoted(&knock.name));
+            push_signer(&mut line, &knock.signer);
+            let _ = write!(line, " user={}", quoted(&knock.user));
+        }
         self.note(Level::Info, line);
     }
 

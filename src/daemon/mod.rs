@@ -13,6 +13,7 @@ mod new_keys;
 mod panics;
 pub mod pidfile;
 pub mod pool;
+mod record;
 pub mod reload;
 pub mod run;
 mod run_dir;

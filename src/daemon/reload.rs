@@ -1,32 +1,36 @@
-//! HUP: the files are read and checked again; with any mistake in them the old settings stay.
+//! HUP, and `reload` through the control socket: the files are read and checked again; with any mistake in them the old settings stay.
 
-use super::journal::{Closed, Journal, Level};
-use super::run::Daemon;
+use super::journal::{Closed, Journal, Level, with_causes};
+use super::run::{Daemon, Reloaded};
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
 use crate::time::Timestamp;
 
 /// `server` is what is in force.
-pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut ServerSettings) {
+pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut ServerSettings) -> Reloaded {
     let Settings { server: new, access, keyrings, remarks } = match settings::load(options, Timestamp::now()) {
         Ok(settings) => settings,
         Err(complaints) => {
             for complaint in complaints.iter() {
                 daemon.journal.note(level_of(complaint.severity), complaint.to_string());
             }
-            return keep(daemon.journal, "The new configuration has mistakes");
+            keep(daemon.journal, "The new configuration has mistakes");
+            return Err(complaints.iter().map(ToString::to_string).collect());
         }
     };
     if let Err(error) = daemon.sources.change(&new.capture, daemon.journal) {
         daemon.journal.trouble(&error);
-        return keep(daemon.journal, "Capture cannot be changed");
+        keep(daemon.journal, "Capture cannot be changed");
+        return Err(vec![with_causes(&error)]);
     }
+    let mut said: Vec<String> = remarks.iter().map(ToString::to_string).collect();
     for remark in remarks.iter() {
         daemon.journal.note(level_of(remark.severity), remark.to_string());
     }
     for name in needs_restart(&new, server) {
         let text = format!("{name} has changed in the configuration: that takes effect at the next start only");
-        daemon.journal.note(Level::Warning, text);
+        daemon.journal.note(Level::Warning, &text);
+        said.push(text);
     }
     daemon.exit_when_down = new.capture.exit_when_down;
     daemon.flush_at_exit = new.flush_at_exit;
@@ -37,6 +41,7 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     // What needs a restart stays as it is, so that the next reload says so again.
     server.capture = new.capture;
     daemon.journal.note(Level::Info, "Re-starting fwknopd");
+    Ok(said)
 }
 
 pub fn level_of(severity: Severity) -> Level {

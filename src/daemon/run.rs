@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarm::{Alarm, Rang};
+use super::control::socket::ControlSocket;
 use super::journal::{Closed, Journal, Level};
 use super::pool::Pool;
 use super::signals::{Asked, Signals};
@@ -25,6 +26,8 @@ pub struct Daemon<'a> {
     pub firewall: Option<Firewall>,
     pub journal: &'a mut Journal,
     pub signals: Signals,
+    /// `None`: it could not be made, and that has been said.
+    pub control: Option<ControlSocket>,
     pub alarm: Alarm,
     pub later: Later,
     /// `--packet-limit`: how many captured packets are still to be looked at.
@@ -35,15 +38,18 @@ pub struct Daemon<'a> {
     /// Whether the end of the daemon closes what is open.
     pub flush_at_exit: bool,
     /// Reads the files again; the old settings stay when it fails.
-    pub reload: Box<dyn FnMut(&mut Daemon<'_>) + 'a>,
+    pub reload: Box<dyn FnMut(&mut Daemon<'_>) -> Reloaded + 'a>,
 }
+
+/// What is to be said about the new settings, or why the old ones stay.
+pub type Reloaded = Result<Vec<String>, Vec<String>>;
 
 /// What did not work and is tried again, every few seconds while there is any.
 #[derive(Default)]
 pub struct Later {
     at: Option<Timestamp>,
     /// What has ended but could not be closed.
-    pub unclosed: Vec<Grant>,
+    pub unclosed: Vec<(Grant, Closed)>,
 }
 
 /// Why the loop ended.
@@ -72,9 +78,14 @@ impl Daemon<'_> {
             }
             match self.signals.asked() {
                 Some(Asked::Stop { signal }) => return End::Signal(signal),
-                Some(Asked::Reload) => self.reload(),
+                Some(Asked::Reload) => {
+                    self.journal.note(Level::Warning, "Got SIGHUP. Re-reading configs.");
+                    // It has told the journal.
+                    let _ = self.reload();
+                }
                 None => {}
             }
+            self.serve_control();
         }
     }
 
@@ -143,7 +154,7 @@ impl Daemon<'_> {
                 Ok(()) => self.journal.closed(&grant, why),
                 Err(error) => {
                     self.journal.trouble(&error);
-                    self.later.unclosed.push(grant);
+                    self.later.unclosed.push((grant, why));
                 }
             }
         }
@@ -162,10 +173,10 @@ impl Daemon<'_> {
 
     /// Its failure was told the first time.
     fn close_again(&mut self) {
-        for grant in std::mem::take(&mut self.later.unclosed) {
+        for (grant, why) in std::mem::take(&mut self.later.unclosed) {
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
-                Ok(()) => self.journal.closed(&grant, Closed::Expired),
-                Err(_) => self.later.unclosed.push(grant),
+                Ok(()) => self.journal.closed(&grant, why),
+                Err(_) => self.later.unclosed.push((grant, why)),
             }
         }
     }
@@ -175,12 +186,15 @@ impl Daemon<'_> {
         self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let file = self.sources.always_ready() && self.pool.is_idle();
-        let timeout = (more || file).then_some(at_once);
+        let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);
+        let timeout = (more || file || asked).then_some(at_once);
         let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()];
         let deaf = self.packets_left == Some(0);
         let sources = self.sources.fds().filter(|_| !deaf);
         let fds = ours.into_iter().chain(sources);
-        let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let control = self.control.iter().flat_map(ControlSocket::fds);
+        let mut fds: Vec<PollFd> = fds.chain(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))).collect();
         match poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             polled => polled?,
@@ -190,19 +204,23 @@ impl Daemon<'_> {
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
         // The pool is looked at anyway.
         said.next();
-        self.sources.polled(said);
+        let sources = self.sources.fds().filter(|_| !deaf).count();
+        self.sources.polled(said.by_ref().take(sources));
+        if let Some(control) = &mut self.control {
+            control.polled(said);
+        }
         if rang && self.alarm.silence() == Rang::ClockWasSet {
             self.later.at = self.later.at.map(|_| Timestamp::now());
         }
         Ok(())
     }
 
-    fn reload(&mut self) {
-        self.journal.note(Level::Warning, "Got SIGHUP. Re-reading configs.");
+    pub fn reload(&mut self) -> Reloaded {
         // Taken out for the call, which needs the rest of us.
-        let mut reload = std::mem::replace(&mut self.reload, Box::new(|_| {}));
-        reload(self);
+        let mut reload = std::mem::replace(&mut self.reload, Box::new(|_| Ok(Vec::new())));
+        let reloaded = reload(self);
         self.reload = reload;
+        reloaded
     }
 }
 
@@ -299,12 +317,13 @@ mod tests {
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             journal,
             signals: Signals::install().unwrap(),
+            control: None,
             alarm: Alarm::new().unwrap(),
             later: Later::default(),
             packets_left: None,
             exit_when_down: true,
             flush_at_exit: true,
-            reload: Box::new(|_| {}),
+            reload: Box::new(|_| Ok(Vec::new())),
         }
     }
 }

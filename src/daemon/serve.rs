@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::alarm::Alarm;
 use super::args::Args;
+use super::control::socket::ControlSocket;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
 use super::pidfile::PidFile;
 use super::pool::Pool;
@@ -64,6 +65,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         firewall: None,
         journal,
         signals,
+        control: None,
         alarm: Alarm::new()?,
         later: Later::default(),
         packets_left: args.packet_limit,
@@ -86,6 +88,11 @@ fn get_ready(daemon: &mut Daemon<'_>, args: &Args, server: &ServerSettings) -> R
         open_firewall(daemon, server)?;
     }
     daemon.sources.change(&server.capture, daemon.journal)?;
+    match ControlSocket::open(&server.run_dir) {
+        Ok(control) => daemon.control = Some(control),
+        // Ports are opened without it.
+        Err(error) => daemon.journal.note(Level::Warning, with_causes(&error)),
+    }
     daemon.journal.note(Level::Info, "Starting fwknopd main event loop.");
     if !args.foreground {
         detach::ready()?;
@@ -106,9 +113,14 @@ fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(),
         daemon.journal.note(Level::Warning, warning);
     }
     for grant in firewall.adopt(Timestamp::now())? {
-        daemon.journal.adopted(&grant);
-        daemon.gate.adopt(grant);
+        daemon.journal.adopted(daemon.gate.adopt(grant));
     }
+    if let Some(error) = daemon.gate.take_trouble() {
+        daemon.journal.trouble(&error);
+    }
+    // Somebody may have been shut out while no daemon ran.
+    let orphans = daemon.gate.take_orphans();
+    daemon.close(orphans, Closed::Unlisted);
     Ok(())
 }
 
@@ -159,7 +171,8 @@ fn clean_up(daemon: &mut Daemon<'_>) {
     let Some(firewall) = daemon.firewall.as_mut().filter(|_| flush) else { return };
     match firewall.flush() {
         Ok(()) => {
-            let open = daemon.gate.grants().chain(&daemon.later.unclosed);
+            let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
+            let open = daemon.gate.grants().chain(unclosed);
             open.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
         }
         Err(error) => daemon.journal.trouble(&error),

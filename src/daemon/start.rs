@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use super::args::Args;
+use super::control::process;
 use super::pidfile::{self, PidFile};
 use super::serve::serve;
 use super::settings::{self, Settings};
-use super::{control, detach, memory, new_keys, run_dir, state, store};
+use super::{detach, memory, new_keys, run_dir, state, store};
 use crate::cli::private_file;
 use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
@@ -73,9 +74,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
 fn without_access(args: &Args, server: &ServerSettings) -> Result<ExitCode, Failed> {
     let firewall = || Firewall::new(&server.firewall);
     Ok(match args {
-        Args { status: true, .. } => control::status(&server.pid_file)?,
-        Args { restart: true, .. } => control::restart(&server.pid_file)?,
-        Args { kill: true, .. } => control::kill(&server.pid_file)?,
+        Args { status: true, .. } => process::status(&server.pid_file)?,
+        Args { restart: true, .. } => process::restart(&server.pid_file)?,
+        Args { kill: true, .. } => process::kill(&server.pid_file)?,
         Args { fw_flush: true, .. } => firewall().flush().map(|()| ExitCode::SUCCESS)?,
         Args { fw_list_all: all, .. } => {
             print!("{}", firewall().list(*all)?);

@@ -16,7 +16,8 @@ use redb::{
     Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
 };
 
-use crate::grant::GrantId;
+use super::record::Record;
+use crate::grant::{GrantId, GrantTable, Knock};
 use crate::net::Origin;
 use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::time::Timestamp;
@@ -28,6 +29,8 @@ pub const FILE: &str = "replay.redb";
 const SEEN: TableDefinition<[u8; 32], Stored> = TableDefinition::new("seen");
 /// When an entry may be forgotten, and its key → how the message was stamped.
 const ENDS: TableDefinition<(u64, [u8; 32]), u64> = TableDefinition::new("ends");
+/// The number of a grant → who knocked for it, as JSON. The last [`GrantTable::MAX`] of them: no more can be open.
+const KNOCKS: TableDefinition<u64, &str> = TableDefinition::new("knocks");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const FLOOR: &str = "floor";
 const LAST_GRANT: &str = "last-grant";
@@ -167,6 +170,7 @@ impl State {
                     seen: transaction.open_table(SEEN)?,
                     ends: transaction.open_table(ENDS)?,
                     numbers: transaction.open_table(NUMBERS)?,
+                    knocks: transaction.open_table(KNOCKS)?,
                 };
                 change(&mut tables)?
             };
@@ -194,10 +198,21 @@ impl ReplayStore for State {
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        let knock = Record::text(&entry.knock);
         self.write(|tables| {
-            tables.set(LAST_GRANT, entry.grant.0)?;
+            tables.attribute(entry.grant, &knock)?;
             entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.stamped, entry.until))
         })
+    }
+
+    fn attribute(&mut self, grant: GrantId, knock: &Knock) -> Result<(), StoreError> {
+        let knock = Record::text(knock);
+        self.write(|tables| tables.attribute(grant, &knock))
+    }
+
+    fn knock(&mut self, grant: GrantId) -> Result<Option<Knock>, StoreError> {
+        let knock = self.read(KNOCKS, |table| Ok(table.get(grant.0)?.and_then(|text| Record::knock(text.value()))))?;
+        Ok(knock.flatten())
     }
 
     fn floor(&self) -> Timestamp {
@@ -221,9 +236,20 @@ struct Tables<'a> {
     seen: redb::Table<'a, [u8; 32], Stored<'static>>,
     ends: redb::Table<'a, (u64, [u8; 32]), u64>,
     numbers: redb::Table<'a, &'static str, u64>,
+    knocks: redb::Table<'a, u64, &'static str>,
 }
 
 impl Tables<'_> {
+    fn attribute(&mut self, grant: GrantId, knock: &str) -> Result<(), redb::Error> {
+        let last = self.numbers.get(LAST_GRANT)?.map_or(0, |value| value.value());
+        self.set(LAST_GRANT, last.max(grant.0))?;
+        self.knocks.insert(grant.0, knock)?;
+        if let Some(long_ago) = grant.0.checked_sub(GrantTable::MAX as u64) {
+            self.knocks.remove(long_ago)?;
+        }
+        Ok(())
+    }
+
     fn remember(
         &mut self,
         key: &ReplayKey,
@@ -302,10 +328,24 @@ const CACHE: usize = 4 << 20;
 mod tests {
     use super::*;
 
+    use crate::crypto::Signer;
+    use crate::grant::StanzaId;
+
     const WINDOW: Option<Duration> = Some(Duration::from_secs(120));
 
     fn key(n: u8) -> ReplayKey {
         ReplayKey([n; 32])
+    }
+
+    fn knock() -> Knock {
+        Knock {
+            stanza: StanzaId(1),
+            name: "access".into(),
+            mark: None,
+            user: "alice".into(),
+            signer: Signer::SharedKey,
+            origin: seen(1000).origin,
+        }
     }
 
     fn seen(at: u64) -> Seen {
@@ -315,7 +355,7 @@ mod tests {
 
     fn entry(keys: [u8; 2], stamped: u64, until: Option<u64>, grant: u64) -> Entry {
         let (stamped, until) = (Timestamp::from_secs(stamped), until.map(Timestamp::from_secs));
-        Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant) }
+        Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant), knock: knock() }
     }
 
     fn open(dir: &Path) -> State {
@@ -332,6 +372,22 @@ mod tests {
         assert_eq!(state.seen(&key(2)).unwrap(), Some(seen(1000)));
         assert_eq!(state.seen(&key(3)).unwrap(), None);
         assert_eq!(state.last_grant().unwrap(), GrantId(41));
+    }
+
+    #[test]
+    fn who_knocked_is_there_after_a_restart_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        state.remember(&entry([1, 2], 1000, Some(1120), 41)).unwrap();
+        let other = Knock { name: "other".into(), ..knock() };
+        state.attribute(GrantId(42), &other).unwrap();
+        drop(state);
+        let mut state = open(dir.path());
+        assert_eq!(state.knock(GrantId(41)).unwrap(), Some(knock()));
+        assert_eq!(state.knock(GrantId(42)).unwrap(), Some(other));
+        assert_eq!((state.knock(GrantId(43)).unwrap(), state.last_grant().unwrap()), (None, GrantId(42)));
+        state.remember(&entry([3, 4], 1000, Some(1120), 41 + GrantTable::MAX as u64)).unwrap();
+        assert_eq!(state.knock(GrantId(41)).unwrap(), None);
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub(super) enum Stop {
     Undecrypted(Box<Pending>),
 }
 
+/// When the message was remembered, and with it who knocked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remembered {
+    Now,
+    /// By a stanza that then refused it, or under another number.
+    Before,
+}
+
 /// The same for one stanza.
 enum Withheld {
     Refused(Refusal),
@@ -81,7 +89,15 @@ impl Passage<'_> {
         // Without an HMAC a wrong Rijndael key shows here at the latest: until then nobody has signed anything.
         let message = plaintext.try_map(|text| Message::decode(text.expose())).map_err(at)?;
         let by = |refusal: Refusal| Refusal { stanza: Some(stanza.id), signer: Some(signer.clone()), ..refusal };
-        self.refuse_stale(&message, identity).map_err(by)?;
+        let knock = Knock {
+            stanza: stanza.id,
+            name: stanza.name.clone(),
+            mark: stanza.mark(&signer),
+            user: message.value().user.to_string(),
+            signer: signer.clone(),
+            origin: self.datagram.origin,
+        };
+        let remembered = self.refuse_stale(&message, identity, &knock).map_err(by)?;
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
         let decision = stanza.decide(message.value(), source).map_err(|r| by(r.into()))?;
         let grant = Grant {
@@ -91,19 +107,24 @@ impl Passage<'_> {
             lifetime: decision.lifetime,
             until: self.now.plus(decision.lifetime.as_duration()),
             certificate: stanza.listed_key(&signer),
-            knock: Some(Knock {
-                stanza: stanza.id,
-                user: message.value().user.to_string(),
-                signer: signer.clone(),
-                origin: self.datagram.origin,
-            }),
+            knock: Some(knock),
         };
+        if remembered == Remembered::Before
+            && let Some(knock) = &grant.knock
+        {
+            self.replay.attribute(grant.id, knock).map_err(|error| by(failed(error, self.trouble)))?;
+        }
         Ok(grant)
     }
 
     /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is
     /// remembered, also when it is refused for lying ahead: it must not be taken later either.
-    fn refuse_stale(&mut self, message: &Authenticated<Message>, identity: ReplayKey) -> Result<(), Refusal> {
+    fn refuse_stale(
+        &mut self,
+        message: &Authenticated<Message>,
+        identity: ReplayKey,
+        knock: &Knock,
+    ) -> Result<Remembered, Refusal> {
         let time = message.value().time;
         let age = time.age_at(self.now);
         let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
@@ -111,13 +132,13 @@ impl Passage<'_> {
         if forgotten || (out_of_window && age.seconds > 0) {
             return Err(Reason::TooOld(age).into());
         }
-        self.remember(identity, time)?;
-        if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(()) }
+        let remembered = self.remember(identity, time, knock)?;
+        if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(remembered) }
     }
 
-    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp) -> Result<(), Refusal> {
+    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp, knock: &Knock) -> Result<Remembered, Refusal> {
         if self.remembered == Some(identity) {
-            return Ok(());
+            return Ok(Remembered::Before);
         }
         refuse_seen(self.replay, &identity, self.trouble)?;
         let entry = Entry {
@@ -126,10 +147,11 @@ impl Passage<'_> {
             stamped,
             until: self.max_age.map(|window| stamped.plus(window)),
             grant: self.id,
+            knock: knock.clone(),
         };
         self.replay.remember(&entry).map_err(|error| failed(error, self.trouble))?;
         self.remembered = Some(identity);
-        Ok(())
+        Ok(Remembered::Now)
     }
 }
 

@@ -22,6 +22,7 @@ fn hmac(key: &str) -> HmacAuth {
 fn stanza(id: u32, key: &str) -> Stanza {
     Stanza {
         id: StanzaId(id),
+        name: "access".into(),
         source: AddrSet::Any,
         destination: AddrSet::Any,
         open_ports: Some("tcp/22,udp/53".parse().unwrap()),

@@ -102,6 +102,7 @@ fn read(packet: &str, key: &[u8], mode: Mode, hmac: Option<(Digest, &[u8])>) -> 
     let lifetime = Lifetime::from_secs(30).unwrap();
     let stanza = Stanza {
         id: StanzaId(0),
+        name: "access".into(),
         source: AddrSet::Any,
         destination: AddrSet::Any,
         open_ports: None,

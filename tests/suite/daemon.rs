@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::netns::CLIENT;
 use crate::support::peers::{Daemon, Detached, Maker, READY, bounded, said};
-use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
+use crate::support::scene::{OTHER_PORT, PORT, Scene, access, access_to};
 use crate::support::{PATIENCE, within};
 
 #[test]
@@ -157,7 +157,9 @@ fn hup_takes_the_new_files_and_keeps_what_is_open() {
     let daemon = scene.daemon();
     let knocked = scene.opens(PORT, &daemon);
 
-    scene.settings.rewrite("", &access(OTHER_PORT, 3));
+    // Whoever is in may no longer ask for the same; the key is still taken.
+    let narrower = access_to(&format!("tcp/{OTHER_PORT}"), PORT, 3);
+    scene.settings.rewrite("", &(narrower + &access(OTHER_PORT, 3)));
     let mark = daemon.logs.mark();
     daemon.signal(Signal::HUP);
     daemon.logs.expect_after(mark, &["Got SIGHUP. Re-reading configs."]);

@@ -9,6 +9,7 @@ mod bad_input;
 mod captures;
 mod client;
 mod config;
+mod control;
 mod crash;
 mod daemon;
 mod demo;

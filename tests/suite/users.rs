@@ -309,8 +309,8 @@ fn the_documents_know_every_subcommand_and_option() {
     let common = ["--config-file", "--access-file", "--access-folder", "--gpg-home-dir", "--rc-file", "--help"];
     let mut seen = 0;
     for (name, program, document, groups) in [
-        ("fwknopd", Maker::Ours.daemon(), "docs/configuration.md", ["key", "user"]),
-        ("fwknop", Maker::Ours.client(), "docs/client.md", ["key", "server"]),
+        ("fwknopd", Maker::Ours.daemon(), "docs/configuration.md", &["key", "user", "grants"][..]),
+        ("fwknop", Maker::Ours.client(), "docs/client.md", &["key", "server"]),
     ] {
         let document = crate::docs::read(document);
         for (group, command) in

@@ -6,7 +6,9 @@ mod symmetric;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::access_table::TABLE;
 use super::complaint::{Complaints, Place};
@@ -94,14 +96,35 @@ fn resolve(
     if raw.stanzas.is_empty() && !raw.from_folder && !complaints.has_errors() {
         complaints.error(file, "there is no stanza", "begin one with SOURCE ANY, or [[stanza]] in TOML");
     }
+    let names = names(&raw.stanzas);
     let mut stanzas = Vec::new();
-    for (id, raw) in (1..).map(StanzaId).zip(raw.stanzas) {
+    for ((id, name), raw) in (1..).map(StanzaId).zip(names).zip(raw.stanzas) {
         let RawStanza { place, syntax, settings } = raw;
         let settings = Settings::read(&TABLE, settings, &mut complaints);
         let mut resolve = Resolve { place, syntax, settings, context, complaints: &mut complaints };
-        stanzas.extend(resolve.stanza(id));
+        stanzas.extend(resolve.stanza(id, name));
     }
     complaints.judge(Some(stanzas))
+}
+
+/// What people call stanzas: a file's name without its ending, and where a file has several, which one of it.
+fn names(stanzas: &[RawStanza]) -> Vec<Arc<str>> {
+    let file = |stanza: &RawStanza| match &stanza.place {
+        Place::File(file) | Place::Line(file, _) => file.clone(),
+        Place::Option(option) => Path::new(option).into(),
+    };
+    let mut count: HashMap<Arc<Path>, usize> = HashMap::new();
+    stanzas.iter().for_each(|stanza| *count.entry(file(stanza)).or_default() += 1);
+    let mut seen: HashMap<Arc<Path>, usize> = HashMap::new();
+    let name = |stanza: &RawStanza| {
+        let file = file(stanza);
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let several = count.get(&file).is_some_and(|count| *count > 1);
+        let nth = seen.entry(file).or_default();
+        *nth += 1;
+        Arc::from(if several { format!("{stem}#{nth}") } else { stem })
+    };
+    stanzas.iter().map(name).collect()
 }
 
 struct Resolve<'r, 'c> {
@@ -115,7 +138,7 @@ struct Resolve<'r, 'c> {
 
 impl Resolve<'_, '_> {
     /// `None`: something essential is missing, and has been complained about.
-    fn stanza(&mut self, id: StanzaId) -> Option<Stanza> {
+    fn stanza(&mut self, id: StanzaId, name: Arc<str>) -> Option<Stanza> {
         let source = self.source();
         let hmac = self.hmac();
         let rijndael = self.rijndael();
@@ -124,6 +147,7 @@ impl Resolve<'_, '_> {
         let (timeout, max_timeout) = self.timeouts();
         Some(Stanza {
             id,
+            name,
             source: source?,
             destination: self.addresses("DESTINATION").unwrap_or(AddrSet::Any),
             open_ports: self.ports("OPEN_PORTS"),

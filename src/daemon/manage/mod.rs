@@ -1,8 +1,9 @@
-//! `fwknopd key …` and `fwknopd user …`: the server's keys, and who may knock.
+//! `fwknopd key …`, `fwknopd user …` and `fwknopd grants`: the server's keys, who may knock, and what is open.
 //!
 //! A user is a file in a folder of access files and a certificate in the server's keyring. Every change is shown before it is
 //! made; the whole configuration is checked before a running daemon is told to read it.
 
+mod grants;
 mod key;
 mod user;
 mod values;
@@ -14,8 +15,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::args::Args;
+use super::control::ask::{self, Connection};
+use super::control::process;
+use super::control::protocol::{Answer, Request};
 use super::journal::with_causes;
-use super::{control, pidfile, settings};
+use super::{pidfile, settings};
 use crate::cli::completions::{self, Shell};
 use crate::cli::keys::Ended;
 use crate::cli::{EXIT_OK, EXIT_USAGE};
@@ -41,6 +45,8 @@ enum Command {
     /// Who may knock: one file and one certificate each
     #[command(subcommand)]
     User(user::User),
+    /// What is open now
+    Grants(grants::Grants),
     /// Print what lets a shell complete options, names of users and fingerprints
     Completions {
         /// Load it with: source <(fwknopd completions bash)
@@ -67,7 +73,7 @@ struct Places {
 
 /// The words of a subcommand, if that is what was typed.
 pub fn asked(words: &[OsString]) -> bool {
-    words.get(1).is_some_and(|word| word == "key" || word == "user" || word == "completions")
+    words.get(1).is_some_and(|word| ["key", "user", "grants", "completions"].iter().any(|known| word == known))
 }
 
 /// All of the program's command line, for a shell that completes it.
@@ -86,6 +92,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let done = match command {
         Command::Key(command) => key::run(command, &places),
         Command::User(command) => user::run(command, &places),
+        Command::Grants(command) => grants::run(command, &places),
         Command::Completions { shell } => say(&completions::script(shell, "fwknopd")),
     };
     match done {
@@ -141,12 +148,32 @@ impl Places {
     /// A running daemon reads its files again; without one there is nothing to tell.
     fn tell_daemon(&self) -> Result<(), Ended> {
         let server = self.server()?;
+        let other = |error: ask::Error| Ended::Other(Box::new(error));
+        if let Some(daemon) = ask::connect(&server.run_dir).map_err(other)? {
+            return reload(daemon);
+        }
         let runs = pidfile::confirmed(&server.pid_file, |_| Ok(())).map_err(|error| Ended::Other(Box::new(error)))?;
         if runs.is_none() {
             eprintln!("fwknopd: no daemon is running: it takes effect when it is started");
             return Ok(());
         }
-        control::restart(&server.pid_file).map(|_| ()).map_err(|error| Ended::Other(Box::new(error)))
+        // One that could not make its socket, and has said so.
+        process::restart(&server.pid_file).map(|_| ()).map_err(|error| Ended::Other(Box::new(error)))
+    }
+}
+
+fn reload(mut daemon: Connection) -> Result<(), Ended> {
+    match daemon.ask(&Request::Reload) {
+        Ok(Answer::Reloaded { .. }) => {
+            eprintln!("fwknopd: the running daemon has taken it");
+            Ok(())
+        }
+        Ok(Answer::NotReloaded { complaints }) => Err(Ended::refused(
+            format!("the running daemon keeps its old configuration:\n{}", complaints.join("\n")),
+            "mend that, and let it read its files again with: fwknopd -R",
+        )),
+        Ok(other) => Err(Ended::Other(Box::new(ask::Error::unexpected(&other)))),
+        Err(error) => Err(Ended::Other(Box::new(error))),
     }
 }
 

@@ -4,6 +4,7 @@ use clap::Parser as _;
 use clap_complete::ArgValueCandidates;
 
 use super::Places;
+use super::grants::numbers;
 use super::key::Keyring;
 use super::user::names;
 use crate::cli::completions;
@@ -24,6 +25,11 @@ pub fn users() -> ArgValueCandidates {
         let names = usual().and_then(|places| names(&places).ok()).unwrap_or_default();
         names.into_iter().map(|name| (name, String::new())).collect()
     })
+}
+
+/// What is open, each with whom it is open for.
+pub fn grants() -> ArgValueCandidates {
+    completions::values(|| usual().and_then(|places| numbers(&places, Timestamp::now()).ok()).unwrap_or_default())
 }
 
 /// The server's own keys, each with its user id.

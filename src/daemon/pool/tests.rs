@@ -52,6 +52,7 @@ fn gate() -> (Gate, mpsc::Sender<()>) {
     let keyring = keyrings.add(Box::new(Puppet(Mutex::new(Some(strings)))));
     let stanza = |id, source: &str, hmac| Stanza {
         id: StanzaId(id),
+        name: "access".into(),
         source: AddrSet::Networks(vec![source.parse().unwrap()]),
         destination: AddrSet::Any,
         open_ports: None,

@@ -158,6 +158,7 @@ fn tag() -> HmacAuth {
 fn stanza(id: u32, keyring: KeyringId, hmac: Option<HmacAuth>) -> Stanza {
     Stanza {
         id: StanzaId(id),
+        name: "access".into(),
         source: AddrSet::Any,
         destination: AddrSet::Any,
         open_ports: Some(PERMITTED.parse().expect("ports")),

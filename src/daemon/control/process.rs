@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::pidfile::{self, Error};
+use crate::daemon::pidfile::{self, Error};
 
 /// Tells whether a daemon runs. Exit code 0 when one does, 1 when not.
 pub fn status(pid_file: &Path) -> Result<ExitCode, Error> {

@@ -1,0 +1,133 @@
+//! `fwknopd grants`: what is open now, asked of the running daemon, and closing it.
+
+use clap::Subcommand;
+
+use super::{Places, say, values};
+use crate::cli::consent::{Consent, Plan};
+use crate::cli::keys::Ended;
+use crate::crypto::openpgp::Fingerprint;
+use crate::daemon::control::ask::{self, Connection};
+use crate::daemon::control::protocol::{Answer, Open, Request, Which};
+use crate::time::Timestamp;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Grants {
+    #[command(subcommand)]
+    command: Option<Change>,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    /// Close what is open before its time
+    Close {
+        /// Numbers of grants
+        #[arg(value_name = "GRANT", add = values::grants(), required_unless_present = "certificate")]
+        grants: Vec<u64>,
+        /// All that signatures of this certificate opened
+        #[arg(long, value_name = "FINGERPRINT", conflicts_with = "grants")]
+        certificate: Option<Fingerprint>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+pub fn run(command: Grants, places: &Places) -> Result<(), Ended> {
+    let now = Timestamp::now();
+    let mut daemon = connect(places)?;
+    match command.command {
+        None => list(&mut daemon, command.json, now),
+        Some(Change::Close { grants, certificate, consent }) => {
+            let certificate = certificate.map(|key| key.to_string());
+            close(&mut daemon, &grants, certificate, consent, now)
+        }
+    }
+}
+
+fn connect(places: &Places) -> Result<Connection, Ended> {
+    let none = || Ended::refused("no daemon is running", "start it with: fwknopd");
+    ask::connect(&places.server()?.run_dir).map_err(failed)?.ok_or_else(none)
+}
+
+fn list(daemon: &mut Connection, json: bool, now: Timestamp) -> Result<(), Ended> {
+    let open = daemon.grants().map_err(failed)?;
+    if json {
+        let text = serde_json::to_string(&open).map_err(|error| Ended::Other(Box::new(error)))?;
+        return say(&format!("{text}\n"));
+    }
+    if open.is_empty() {
+        return say("nothing is open\n");
+    }
+    let lines: Vec<String> = open.iter().map(|open| shown(open, now) + "\n").collect();
+    say(&lines.concat())
+}
+
+fn close(
+    daemon: &mut Connection,
+    grants: &[u64],
+    certificate: Option<String>,
+    consent: Consent,
+    now: Timestamp,
+) -> Result<(), Ended> {
+    let open = daemon.grants().map_err(failed)?;
+    let is_meant = |open: &&Open| match &certificate {
+        Some(_) => open.signer == certificate,
+        None => grants.contains(&open.grant),
+    };
+    let meant: Vec<&Open> = open.iter().filter(is_meant).collect();
+    if let Some(missing) = grants.iter().find(|id| meant.iter().all(|open| open.grant != **id)) {
+        return Err(not_open(format!("there is no grant {missing}")));
+    }
+    if let (Some(key), true) = (&certificate, meant.is_empty()) {
+        return Err(not_open(format!("nothing is open for the certificate {key}")));
+    }
+    let mut plan = Plan::default();
+    for open in &meant {
+        plan.step(format!("close {}", shown(open, now)));
+    }
+    consent.obtain(&plan)?;
+    // What has ended while somebody was asked needs no closing.
+    match certificate {
+        Some(key) => closed(daemon.ask(&Request::Close(Which::Certificate(key)))),
+        None => grants.iter().try_for_each(|id| closed(daemon.ask(&Request::Close(Which::Grant(*id))))),
+    }
+}
+
+fn closed(answer: Result<Answer, ask::Error>) -> Result<(), Ended> {
+    match answer.map_err(failed)? {
+        Answer::Closed { .. } => Ok(()),
+        other => Err(failed(ask::Error::unexpected(&other))),
+    }
+}
+
+fn not_open(what: String) -> Ended {
+    Ended::not_found(what, "see what is open with: fwknopd grants")
+}
+
+fn failed(error: ask::Error) -> Ended {
+    Ended::Other(Box::new(error))
+}
+
+/// One line, safe for a terminal.
+fn shown(open: &Open, now: Timestamp) -> String {
+    let left = open.until.saturating_sub(now.secs());
+    let mut line = format!("{}  {}  {}  {left}s", open.grant, open.allow, open.ports);
+    let more = [("stanza", &open.stanza), ("user", &open.user), ("signer", &open.signer), ("user-id", &open.user_id)];
+    for (name, value) in more {
+        if let Some(value) = value {
+            line.push_str(&format!("  {name}={}", value.escape_debug()));
+        }
+    }
+    if let Some(source) = open.source.filter(|source| *source != open.allow) {
+        line.push_str(&format!("  from={source}"));
+    }
+    line
+}
+
+/// For shells: what can be closed.
+pub fn numbers(places: &Places, now: Timestamp) -> Result<Vec<(String, String)>, Ended> {
+    let open = connect(places)?.grants().map_err(failed)?;
+    Ok(open.iter().map(|open| (open.grant.to_string(), shown(open, now))).collect())
+}
