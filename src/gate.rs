@@ -20,12 +20,12 @@ use std::time::Duration;
 use crate::access::AccessTable;
 use crate::crypto::Signer;
 use crate::crypto::unseal::{Keyrings, Unsealing};
-use crate::grant::{Grant, GrantId, GrantTable, StanzaId};
+use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
 use crate::replay::{ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::Timestamp;
-use passage::{Passage, Stop, refuse_seen};
+use passage::{Passage, Permitted, Stop, refuse_seen};
 use pending::Progress;
 use recent::Recent;
 use spent::Spent;
@@ -60,6 +60,7 @@ pub struct GateRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Open(Box<Opening>),
+    Run(Box<Errand>),
     Refuse(Refusal),
 }
 
@@ -158,13 +159,13 @@ impl Gate {
 
     fn judge(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Examined {
         match self.admit(datagram, progress, now) {
-            Ok(opening) => Examined::Final(Verdict::Open(Box::new(opening))),
+            Ok(verdict) => Examined::Final(verdict),
             Err(Stop::Refused(refusal)) => Examined::Final(Verdict::Refuse(refusal)),
             Err(Stop::Undecrypted(pending)) => Examined::Pending(pending),
         }
     }
 
-    fn admit(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Result<Opening, Stop> {
+    fn admit(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Result<Verdict, Stop> {
         let envelope = Envelope::recognise(&datagram.payload, self.rules.http)?;
         let stanzas = self.access.candidates(&datagram.origin)?;
         let text = envelope.replay_key();
@@ -197,20 +198,38 @@ impl Gate {
             furthest,
             reloads: self.reloads,
         };
-        let grant = match passage.first_that_permits(&stanzas) {
-            Ok(grant) => grant,
+        let permitted = match passage.first_that_permits(&stanzas) {
+            Ok(permitted) => permitted,
             Err(Stop::Refused(refusal)) => {
                 self.spent.note(spent, &refusal);
                 return Err(refusal.into());
             }
             Err(stop) => return Err(stop),
         };
-        if let Some(knock) = &grant.knock {
-            self.likely.note(source, knock.stanza);
+        match permitted {
+            Permitted::Grant(grant) => {
+                if let Some(knock) = &grant.knock {
+                    self.likely.note(source, knock.stanza);
+                }
+                self.grants.insert(grant.clone());
+                let supersedes = self.grants.superseded_by(&grant);
+                Ok(Verdict::Open(Box::new(Opening { grant, supersedes })))
+            }
+            Permitted::Errand(errand) => {
+                self.likely.note(source, errand.knock.stanza);
+                self.grants.use_up(errand.id);
+                Ok(Verdict::Run(Box::new(errand)))
+            }
         }
-        self.grants.insert(grant.clone());
-        let supersedes = self.grants.superseded_by(&grant);
-        Ok(Opening { grant, supersedes })
+    }
+
+    /// Takes note that a name was looked up. `false`: the grant has ended since.
+    pub fn locate(&mut self, grant: &Grant) -> bool {
+        let open = self.grants.contains(grant.id);
+        if open {
+            self.grants.insert(grant.clone());
+        }
+        open
     }
 
     /// Takes an opening back that the firewall did not take: what it would have made superfluous still stands.

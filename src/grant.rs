@@ -8,15 +8,23 @@ use std::sync::Arc;
 
 use crate::crypto::Signer;
 use crate::crypto::openpgp::Fingerprint;
-use crate::net::{Origin, PortSet};
+use crate::net::Origin;
 use crate::time::{Lifetime, Timestamp};
+
+mod access;
+mod errand;
+
+pub use access::{Access, Forward, Host, HostName, SourceNat, Target, may_be_inside};
+pub use errand::{Account, Errand, RunAs, Sudo};
 
 /// A decision to let one address reach some services for a while. Plain data: it can cross a process boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     pub id: GrantId,
     pub allow: IpAddr,
-    pub ports: PortSet,
+    pub access: Access,
+    /// Only under this address of ours, to which the packet was sent. `None`: under all of them.
+    pub at: Option<IpAddr>,
     pub lifetime: Lifetime,
     pub until: Timestamp,
     /// The listed key whose signature opened it, if one did: when it is listed no more, the grant ends. Survives a restart, in
@@ -125,10 +133,18 @@ impl GrantTable {
         Some(grant)
     }
 
+    /// Marks a number as given out, for what is never in the table.
+    pub fn use_up(&mut self, id: GrantId) {
+        self.last = self.last.max(id);
+    }
+
     /// Takes out the grants that `newer` makes superfluous: same address, no other services, no later end.
     pub fn superseded_by(&mut self, newer: &Grant) -> Vec<Grant> {
         let covered = |older: &&Grant| {
-            older.id != newer.id && older.until <= newer.until && newer.ports.contains_all(&older.ports)
+            older.id != newer.id
+                && older.until <= newer.until
+                && older.at == newer.at
+                && newer.access.covers(&older.access)
         };
         let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));
         let ids: Vec<GrantId> =
@@ -179,7 +195,8 @@ mod tests {
         Grant {
             id: GrantId(id),
             allow,
-            ports: ports.parse().unwrap(),
+            access: Access::Open(ports.parse().unwrap()),
+            at: None,
             lifetime: Lifetime::from_secs(30).unwrap(),
             until: Timestamp::from_secs(until),
             certificate: None,

@@ -107,6 +107,12 @@ reasons! {
     SourceAddressRequired = "source-address-required";
     UsernameMismatch(Box<UserMismatch>) = "username-mismatch";
     NatDisabled = "nat-disabled";
+    /// No host that this stanza forwards to.
+    NatTarget = "nat-target";
+    /// A name where only addresses are taken.
+    NatName = "nat-name";
+    /// The way in is to be limited to the address the packet was sent to, and that is not known or of another family.
+    DestinationUnknown = "destination-unknown";
     CommandDisabled = "command-disabled";
     PortDenied = "port-denied";
     /// The table of open grants is full.

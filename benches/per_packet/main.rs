@@ -8,7 +8,7 @@ mod openpgp;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use fwknop::access::{AccessTable, Stanza};
+use fwknop::access::{AccessTable, NatRule, Stanza};
 use fwknop::crypto::Signer;
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
@@ -101,14 +101,14 @@ fn random_text() -> Vec<u8> {
 fn opens(bencher: Bencher, gate: &mut Gate, packet: &Datagram, now: Timestamp) {
     bencher.bench_local(|| match gate.handle(black_box(packet), now) {
         Verdict::Open(opening) => gate.withdraw(&opening),
-        Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
+        other => panic!("not opened: {other:?}"),
     });
 }
 
 fn refuses(bencher: Bencher, gate: &mut Gate, packet: &Datagram) {
     bencher.bench_local(|| match gate.handle(black_box(packet), NOW) {
-        Verdict::Open(_) => panic!("opened"),
         Verdict::Refuse(refusal) => refusal,
+        permitted => panic!("permitted: {permitted:?}"),
     });
 }
 
@@ -141,6 +141,9 @@ fn shared_key(number: u32) -> Stanza {
         require_username: None,
         require_source_address: true,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     }
 }
 

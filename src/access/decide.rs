@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use crate::access::Stanza;
+use crate::access::nat::{Asked, Way};
 use crate::crypto::Signer;
 use crate::crypto::openpgp::{Fingerprint, SignerRule};
+use crate::grant::{Access, RunAs};
 use crate::net::{Origin, PortSet};
 use crate::reason::{Reason, UserMismatch};
 use crate::spa::{Message, Request};
@@ -12,9 +14,18 @@ use crate::time::{Lifetime, Timestamp};
 
 /// What a stanza permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub enum Decision {
+    Grant(Permit),
+    Run { allow: IpAddr, command: Vec<u8>, run_as: RunAs },
+}
+
+/// To whom, to what, for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
     pub allow: IpAddr,
-    pub ports: PortSet,
+    pub access: Access,
+    /// Only under this address of ours.
+    pub at: Option<IpAddr>,
     pub lifetime: Lifetime,
 }
 
@@ -48,22 +59,38 @@ impl Stanza {
     }
 
     /// `source` is the address the packet speaks for: its own, or the one a proxy names.
-    pub fn decide(&self, message: &Message, source: IpAddr) -> Result<Decision, Reason> {
+    pub fn decide(&self, message: &Message, source: IpAddr, origin: &Origin) -> Result<Decision, Reason> {
         let allow = self.address(message.request.allow(), source)?;
         self.check_user(message)?;
-        let ports = match &message.request {
-            Request::Access { ports, .. } => ports.clone(),
-            // Neither is built yet; the configuration refuses to enable them, so no stanza permits them.
-            Request::Nat { .. } => return Err(Reason::NatDisabled),
-            Request::Command { .. } => return Err(Reason::CommandDisabled),
+        let (ports, nat) = match &message.request {
+            Request::Access { ports, .. } => (ports, None),
+            Request::Nat { ports, target, local, .. } => {
+                (ports, Some((target, if *local { Way::Local } else { Way::Forward })))
+            }
+            Request::Command { command, .. } => return self.run(allow, command),
         };
-        self.check_ports(&ports)?;
-        Ok(Decision { allow, ports, lifetime: self.lifetime(message) })
+        let access = self.nat.lead(&Asked { allow, ports, nat })?;
+        self.check_ports(ports)?;
+        Ok(Decision::Grant(Permit { allow, access, at: self.at(allow, origin)?, lifetime: self.lifetime(message) }))
+    }
+
+    fn run(&self, allow: IpAddr, command: &[u8]) -> Result<Decision, Reason> {
+        let run_as = self.commands.clone().ok_or(Reason::CommandDisabled)?;
+        Ok(Decision::Run { allow, command: command.to_owned(), run_as })
+    }
+
+    /// `ENABLE_DESTINATION_RULE`: the address the packet was sent to.
+    fn at(&self, allow: IpAddr, origin: &Origin) -> Result<Option<IpAddr>, Reason> {
+        match origin.dst.map(|dst| dst.to_canonical()) {
+            _ if !self.only_destination => Ok(None),
+            Some(dst) if dst.is_ipv4() == allow.is_ipv4() => Ok(Some(dst)),
+            _ => Err(Reason::DestinationUnknown),
+        }
     }
 
     /// `0.0.0.0` and `::` mean "the address I come from".
     fn address(&self, asked: IpAddr, source: IpAddr) -> Result<IpAddr, Reason> {
-        match asked {
+        match asked.to_canonical() {
             asked if !asked.is_unspecified() => Ok(asked),
             // A source that is no host's: the capture refuses them, and so do we.
             _ if self.require_source_address || source.is_unspecified() || source.is_multicast() => {

@@ -2,9 +2,11 @@
 
 mod decide;
 mod known;
+mod nat;
 mod stanza;
 
-pub use decide::Decision;
+pub use decide::{Decision, Permit};
+pub use nat::NatRule;
 pub use stanza::{OpenPgpAccess, Stanza};
 
 use crate::net::Origin;

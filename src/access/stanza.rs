@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::NatRule;
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp::{KeyringId, RecipientRule, SignerRule};
 use crate::crypto::rijndael::RijndaelAuth;
-use crate::grant::StanzaId;
+use crate::grant::{RunAs, StanzaId};
 use crate::net::{AddrSet, PortSet};
 use crate::time::{Lifetime, Timestamp};
 
@@ -30,6 +31,11 @@ pub struct Stanza {
     pub require_username: Option<String>,
     pub require_source_address: bool,
     pub expires: Option<Timestamp>,
+    pub nat: NatRule,
+    /// `ENABLE_DESTINATION_RULE`: open only under the address the packet was sent to.
+    pub only_destination: bool,
+    /// How commands are run. `None`: they are refused.
+    pub commands: Option<RunAs>,
 }
 
 /// How a stanza takes OpenPGP packets.

@@ -4,7 +4,7 @@ use super::keys::{Keys, SealKey};
 use super::options::Scheme;
 use super::room::Size;
 use super::table::FieldTable;
-use crate::access::Stanza;
+use crate::access::{NatRule, Stanza};
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp;
 use crate::crypto::openpgp::framing::{self, Prefix};
@@ -172,6 +172,9 @@ fn stanza_with(auth: &RijndaelAuth, hmac: Option<HmacAuth>) -> Stanza {
         require_username: None,
         require_source_address: false,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     }
 }
 

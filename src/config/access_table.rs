@@ -36,7 +36,6 @@ const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, 
 
 const SECONDS: Kind = Kind::Number { min: 0, max: 8_388_608 };
 const LATER: State = NotSupportedYet { fine: &[] };
-const NO: State = NotSupportedYet { fine: &["N"] };
 
 static VARIABLES: &[Variable] = &[
     v("SOURCE", Kind::Addresses, "", Built, "where packets may come from; starts the stanza"),
@@ -88,19 +87,20 @@ static VARIABLES: &[Variable] = &[
     v("GPG_ALLOW_WEAK_SIG", Kind::YesNo, "N", Built, "take signatures over SHA-1 as well (ours)"),
     v("GPG_EXE", Kind::Path, "", Built, "gpg program that hands over the keys at start"),
     // Command messages and cycles
-    v("ENABLE_CMD_EXEC", Kind::YesNo, "N", NO, "run commands that packets carry"),
-    v("CMD_EXEC_USER", Kind::Text, "", LATER, "run them as this user"),
-    v("CMD_EXEC_GROUP", Kind::Text, "", LATER, "run them as this group"),
-    v("ENABLE_CMD_SUDO_EXEC", Kind::YesNo, "N", NO, "run them through sudo"),
-    v("CMD_SUDO_EXEC_USER", Kind::Text, "", LATER, "let sudo run them as this user"),
-    v("CMD_SUDO_EXEC_GROUP", Kind::Text, "", LATER, "let sudo run them as this group"),
+    v("ENABLE_CMD_EXEC", Kind::YesNo, "N", Built, "run commands that packets carry"),
+    v("CMD_EXEC_USER", Kind::Text, "", Built, "run them as this user; without it as the daemon's"),
+    v("CMD_EXEC_GROUP", Kind::Text, "", Built, "run them as this group; without it as the user's"),
+    v("ENABLE_CMD_SUDO_EXEC", Kind::YesNo, "N", Built, "run them through sudo"),
+    v("CMD_SUDO_EXEC_USER", Kind::Text, "", Built, "let sudo run them as this user"),
+    v("CMD_SUDO_EXEC_GROUP", Kind::Text, "", Built, "let sudo run them as this group"),
     v("CMD_CYCLE_OPEN", Kind::Text, "", LATER, "a command instead of a firewall rule"),
     v("CMD_CYCLE_CLOSE", Kind::Text, "", LATER, "the command that undoes it"),
     v("CMD_CYCLE_TIMER", Kind::Number { min: 1, max: 8_388_608 }, "", LATER, "seconds between the two"),
     // NAT
-    v("FORCE_NAT", Kind::Text, "", LATER, "forward every request to this address and port"),
-    v("FORCE_SNAT", Kind::Text, "", LATER, "source address of what is forwarded"),
-    v("FORCE_MASQUERADE", Kind::YesNo, "N", NO, "masquerade what is forwarded"),
-    v("FORWARD_ALL", Kind::YesNo, "N", NO, "forward all ports"),
-    v("DISABLE_DNAT", Kind::YesNo, "N", NO, "forward without DNAT"),
+    v("NAT_DESTINATIONS", Kind::Addresses, "", Built, "the inner hosts a packet may name; without it all (ours)"),
+    v("FORCE_NAT", Kind::Target, "", Built, "every request leads to this address and port"),
+    v("FORCE_SNAT", Kind::Address, "", Built, "source address of what is forwarded"),
+    v("FORCE_MASQUERADE", Kind::YesNo, "N", Built, "what is forwarded gets the source address of this host"),
+    v("FORWARD_ALL", Kind::YesNo, "N", Built, "NAT requests forward all ports"),
+    v("DISABLE_DNAT", Kind::YesNo, "N", Built, "forward what is addressed to the inner host itself, without DNAT"),
 ];

@@ -15,6 +15,7 @@
 
 mod access;
 pub mod access_table;
+mod accounts;
 mod address;
 mod complaint;
 mod date;
@@ -38,8 +39,8 @@ pub use facility::{Facility, UnknownFacility};
 pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
 pub use rc::{Section, parse_sections, rc_line, read_sections};
 pub use server::{
-    AccessPlace, CaptureFrom, CaptureSettings, EngineChoice, JournalSettings, LoadOptions, Override, ServerSettings,
-    load_server, parse_server,
+    AccessPlace, CaptureFrom, CaptureSettings, CommandSettings, EngineChoice, JournalSettings, LoadOptions,
+    NatSettings, Override, ServerSettings, load_server, parse_server,
 };
 pub use setting::{Setting, Settings};
 pub use source::Syntax;

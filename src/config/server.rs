@@ -1,5 +1,6 @@
 //! `fwknopd.conf`: from checked settings to what the daemon's parts are built from.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use super::raw::Entries;
 use super::server_table::TABLE;
 use super::setting::{Setting, Settings};
 use super::source::{Guard, Source};
-use super::value::Checked;
+use super::value::{Checked, PLACEHOLDER};
 use crate::capture::filter;
-use crate::firewall::{BackendName, FirewallSettings, InputAccess};
+use crate::firewall::{BackendName, ChainPlace, Features, FirewallSettings};
 use crate::gate::GateRules;
+use crate::grant::SourceNat;
 use crate::net::DEFAULT_SPA_PORT;
 use crate::spa::HttpRules;
 
@@ -49,6 +51,8 @@ pub struct ServerSettings {
     pub capture: CaptureSettings,
     pub gate: GateRules,
     pub firewall: FirewallSettings,
+    pub nat: NatSettings,
+    pub commands: CommandSettings,
     /// Close at start what an earlier daemon left open, instead of taking it over.
     pub flush_at_init: bool,
     pub flush_at_exit: bool,
@@ -75,6 +79,26 @@ pub enum EngineChoice {
     Sequoia,
     /// gpg itself, which keeps the secret keys.
     Gpgme,
+}
+
+/// What packets may ask for besides a port of this host; stanzas say more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatSettings {
+    pub forwarding: bool,
+    pub local: bool,
+    /// Targets may be names.
+    pub names: bool,
+    /// `ENABLE_IPT_SNAT`: for stanzas that say nothing else.
+    pub source: Option<SourceNat>,
+    /// `ENABLE_DESTINATION_RULE`
+    pub only_destination: bool,
+}
+
+/// How commands are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandSettings {
+    pub sudo: PathBuf,
+    pub timeout: Duration,
 }
 
 /// Where packets come from.
@@ -183,6 +207,8 @@ impl Resolve<'_> {
             capture: self.capture(),
             gate: self.gate(),
             firewall: self.firewall(),
+            nat: self.nat(),
+            commands: self.commands(),
             flush_at_init: self.flush("FLUSH_AT_INIT", "FLUSH_IPT_AT_INIT").unwrap_or(false),
             flush_at_exit: self.flush("FLUSH_AT_EXIT", "FLUSH_IPT_AT_EXIT").unwrap_or(true),
             access: self.access(),
@@ -270,11 +296,78 @@ impl Resolve<'_> {
                 "remove it, or name nft: ports are opened with nftables",
             );
         }
-        let access = match self.settings.get("NFT_INPUT_ACCESS") {
-            Some(Checked::InputChain(access)) => Some(InputAccess::clone(access)),
+        FirewallSettings {
+            backend: BackendName::Nftables,
+            program,
+            input: self.chain("NFT_INPUT_ACCESS"),
+            forward: self.chain("NFT_FORWARD_ACCESS"),
+            output: self.chain("NFT_OUTPUT_ACCESS"),
+            features: Features {
+                forwarding: self.flag("ENABLE_IPT_FORWARDING"),
+                local_nat: self.flag("ENABLE_IPT_LOCAL_NAT"),
+                output: self.flag("ENABLE_IPT_OUTPUT"),
+                destination: self.flag("ENABLE_DESTINATION_RULE"),
+            },
+        }
+    }
+
+    fn chain(&mut self, name: &str) -> Option<ChainPlace> {
+        let user = match name {
+            "NFT_FORWARD_ACCESS" => Some("ENABLE_IPT_FORWARDING"),
+            "NFT_OUTPUT_ACCESS" => Some("ENABLE_IPT_OUTPUT"),
             _ => None,
         };
-        FirewallSettings { backend: BackendName::Nftables, access, program }
+        let Checked::NftChain(chain) = self.settings.get(name)? else { return None };
+        if let (Some(user), Some(place)) = (user.filter(|user| !self.flag(user)), self.settings.place(name)) {
+            self.complaints.warn(place, format!("{name} has no effect without {user}"), "remove one, or set the other");
+        }
+        Some(chain.clone())
+    }
+
+    fn nat(&mut self) -> NatSettings {
+        let only_destination = self.flag("ENABLE_DESTINATION_RULE");
+        if let Some(place) = self.settings.place("ENABLE_DESTINATION_RULE")
+            && only_destination
+            && matches!(self.capture_from(), CaptureFrom::UdpServer { .. })
+        {
+            self.complaints.error(
+                place,
+                "ENABLE_DESTINATION_RULE does not work with ENABLE_UDP_SERVER, which does not learn the destination",
+                "remove one of them",
+            );
+        }
+        NatSettings {
+            forwarding: self.flag("ENABLE_IPT_FORWARDING"),
+            local: self.flag("ENABLE_IPT_LOCAL_NAT"),
+            names: self.settings.flag("ENABLE_NAT_DNS").unwrap_or(true),
+            source: self.source_nat(),
+            only_destination,
+        }
+    }
+
+    fn source_nat(&mut self) -> Option<SourceNat> {
+        let enabled = self.flag("ENABLE_IPT_SNAT");
+        let text = self.settings.text("SNAT_TRANSLATE_IP").filter(|text| *text != PLACEHOLDER);
+        let address = text.map(str::parse::<IpAddr>);
+        if let Some(place) = self.settings.place("SNAT_TRANSLATE_IP") {
+            if let (Some(Err(_)), Some(text)) = (&address, text) {
+                let what = format!("SNAT_TRANSLATE_IP: '{text}' is not an address");
+                self.complaints.error(place, what, "write one address, like 192.0.2.1");
+            } else if address.is_some() && !enabled {
+                let what = "SNAT_TRANSLATE_IP has no effect without ENABLE_IPT_SNAT";
+                self.complaints.warn(place, what, "set ENABLE_IPT_SNAT as well, or remove it");
+            }
+        }
+        let address = address.and_then(Result::ok);
+        enabled.then(|| address.map_or(SourceNat::Masquerade, SourceNat::To))
+    }
+
+    fn commands(&self) -> CommandSettings {
+        let seconds = self.settings.number("CMD_EXEC_TIMEOUT").filter(|seconds| *seconds > 0);
+        CommandSettings {
+            sudo: self.path("SUDO_EXE").unwrap_or_else(|| "/usr/bin/sudo".into()),
+            timeout: Duration::from_secs(seconds.unwrap_or(30)),
+        }
     }
 
     /// Our name wins over the original's, wherever they stand.

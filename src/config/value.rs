@@ -1,5 +1,7 @@
 //! Values: from text to what it means, each kind fully read and range-checked.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -9,8 +11,8 @@ use super::raw::Value;
 use super::source::Syntax;
 use super::{address, date, port};
 use crate::crypto::rijndael::Mode;
-use crate::firewall::InputAccess;
-use crate::net::{AddrSet, PortSet};
+use crate::firewall::ChainPlace;
+use crate::net::{AddrSet, Port, PortSet, parse_port};
 use crate::secret::Secret;
 use crate::spa::Digest;
 use crate::time::Timestamp;
@@ -47,7 +49,11 @@ pub enum Kind {
     /// The six fields of the original's chain variables.
     Chain,
     /// `inet filter input`.
-    InputChain,
+    NftChain,
+    /// One address.
+    Address,
+    /// `10.1.2.3 22`: an address and a port.
+    Target,
 }
 
 /// A value that has been understood.
@@ -64,11 +70,13 @@ pub enum Checked {
     /// `None`: `Asymmetric`.
     Mode(Option<Mode>),
     Date(Timestamp),
-    InputChain(InputAccess),
+    NftChain(ChainPlace),
+    Address(IpAddr),
+    Target(IpAddr, Port),
 }
 
 /// Stands in the sample files where a key belongs.
-const PLACEHOLDER: &str = "__CHANGEME__";
+pub const PLACEHOLDER: &str = "__CHANGEME__";
 
 impl Kind {
     /// Reads `value` as its syntax writes it.
@@ -121,7 +129,9 @@ impl Kind {
             Kind::Mode => text.parse().map(|mode| Checked::Mode(Some(mode))).map_err(|_| fault()),
             Kind::Date => date::parse(text).map(Checked::Date).ok_or_else(fault),
             Kind::Chain => chain(text).map(Checked::Text).ok_or_else(fault),
-            Kind::InputChain => text.parse().map(Checked::InputChain).map_err(|_| fault()),
+            Kind::NftChain => text.parse().map(Checked::NftChain).map_err(|_| fault()),
+            Kind::Address => text.parse().map(Checked::Address).map_err(|_| fault()),
+            Kind::Target => target(text).ok_or_else(fault),
         }
     }
 
@@ -177,7 +187,9 @@ impl Kind {
             Kind::Chain => {
                 format!("write target, table, from chain, jump position, to chain, rule position{quoted}")
             }
-            Kind::InputChain => format!("write family, table and chain, like inet filter input{quoted}"),
+            Kind::NftChain => format!("write family, table and chain, like inet filter input{quoted}"),
+            Kind::Address => format!("write one address, like 192.0.2.1{quoted}"),
+            Kind::Target => format!("write address and port, like 10.1.2.3 22{quoted}"),
         }
     }
 }
@@ -229,6 +241,11 @@ fn chain(text: &str) -> Option<String> {
     let positioned = |text: &str| digits(text).is_some_and(|position| position <= 65536);
     let good = [target, table, from, to].into_iter().all(named) && positioned(jump) && positioned(rule);
     good.then(|| fields.join(", "))
+}
+
+fn target(text: &str) -> Option<Checked> {
+    let (address, port) = text.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+    Some(Checked::Target(address.parse().ok()?, parse_port(port.trim_start())?))
 }
 
 /// Padding may be missing; the alphabet and the unused bits are checked.

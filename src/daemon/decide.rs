@@ -27,7 +27,8 @@ impl Daemon<'_> {
 
     fn go_on(&mut self, origin: &Origin, examined: Examined, now: Timestamp) {
         match examined {
-            Examined::Final(Verdict::Open(opening)) => self.open(&opening, now),
+            Examined::Final(Verdict::Open(opening)) => self.open(opening, now),
+            Examined::Final(Verdict::Run(errand)) => self.run_errand(*errand),
             Examined::Final(Verdict::Refuse(refusal)) => self.journal.refused(origin, &refusal, now),
             Examined::Pending(pending) => match self.pool.submit(pending, now) {
                 None => {}
@@ -47,20 +48,31 @@ impl Daemon<'_> {
         }
     }
 
-    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
-    fn open(&mut self, opening: &Opening, now: Timestamp) {
-        let Some(firewall) = &mut self.firewall else {
-            self.journal.opened(opening, "(test)");
+    fn open(&mut self, opening: Box<Opening>, now: Timestamp) {
+        if self.firewall.is_none() {
+            self.journal.opened(&opening, "(test)");
             self.journal.note(Level::Warning, "--test mode enabled, skipping firewall manipulation.");
-            return;
-        };
+        } else if opening.grant.access.name().is_some() {
+            self.look_up(opening);
+        } else {
+            self.change_firewall(&opening, now);
+        }
+    }
+
+    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
+    pub fn change_firewall(&mut self, opening: &Opening, now: Timestamp) {
+        let Some(firewall) = &mut self.firewall else { return };
         match firewall.open(&opening.grant, now) {
             Ok(()) => self.journal.opened(opening, "fwknop"),
             Err(error) => {
-                self.gate.withdraw(opening);
                 self.journal.trouble(&error);
-                self.journal.closed(&opening.grant, Closed::Failed);
+                self.give_up(opening, Closed::Failed);
             }
         }
+    }
+
+    pub fn give_up(&mut self, opening: &Opening, why: Closed) {
+        self.gate.withdraw(opening);
+        self.journal.closed(&opening.grant, why);
     }
 }

@@ -10,9 +10,10 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::command::{self, Ended};
 use crate::crypto::Signer;
 use crate::gate::{Opening, Refusal};
-use crate::grant::{Grant, GrantId, StanzaId};
+use crate::grant::{Errand, Grant, GrantId, StanzaId};
 use crate::net::Origin;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -53,6 +54,8 @@ pub enum Closed {
     Renewed(GrantId),
     /// The firewall did not take it: nothing of it is open.
     Failed,
+    /// The name of its target leads nowhere it may go to.
+    NotFound,
     /// The daemon ends and was told to leave nothing behind.
     Exit,
 }
@@ -90,7 +93,9 @@ impl Journal {
             push_signer(&mut line, &knock.signer);
             let _ = write!(line, " user={}", quoted(&knock.user));
         }
-        let _ = write!(line, " ports={} for={} until={}", grant.ports, grant.lifetime, grant.until);
+        let _ = write!(line, " {}", grant.access);
+        push_at(&mut line, grant);
+        let _ = write!(line, " for={} until={}", grant.lifetime, grant.until);
         for (level, text) in legacy::opened(grant, target) {
             self.note(level, text);
         }
@@ -128,7 +133,7 @@ impl Journal {
 
     pub fn closed(&mut self, grant: &Grant, why: Closed) {
         self.tell_suppressed();
-        let mut line = format!("close   grant={} allow={} ports={} reason=", grant.id, grant.allow, grant.ports);
+        let mut line = format!("close   grant={} allow={} {} reason=", grant.id, grant.allow, grant.access);
         let _ = match why {
             Closed::Expired => line.write_str("expired"),
             Closed::Unlisted if grant.certificate.is_some() => line.write_str("signer-not-listed"),
@@ -136,6 +141,7 @@ impl Journal {
             Closed::Asked => line.write_str("asked"),
             Closed::Renewed(by) => write!(line, "renewed by={by}"),
             Closed::Failed => line.write_str("failed"),
+            Closed::NotFound => line.write_str("name-not-found"),
             Closed::Exit => line.write_str("exit"),
         };
         if why == Closed::Expired {
@@ -147,8 +153,8 @@ impl Journal {
     /// A grant that was found open in the firewall at start.
     pub fn adopted(&mut self, grant: &Grant) {
         let mut line = format!(
-            "adopt   grant={} allow={} ports={} for={} until={}",
-            grant.id, grant.allow, grant.ports, grant.lifetime, grant.until
+            "adopt   grant={} allow={} {} for={} until={}",
+            grant.id, grant.allow, grant.access, grant.lifetime, grant.until
         );
         if let Some(knock) = &grant.knock {
             let _ = write!(line, " name={}", quoted(&knock.name));
@@ -156,6 +162,49 @@ impl Journal {
             let _ = write!(line, " user={}", quoted(&knock.user));
         }
         self.note(Level::Info, line);
+    }
+
+    /// A command is about to run, or would be in a dry run.
+    pub fn running(&mut self, errand: &Errand) {
+        self.tell_suppressed();
+        let Errand { id, allow, command, run_as, knock, .. } = errand;
+        let mut line = format!("run     errand={id} src={} allow={allow} stanza={}", knock.origin.src, knock.stanza);
+        push_signer(&mut line, &knock.signer);
+        let _ = write!(line, " user={}", quoted(&knock.user));
+        if let Some(user) = &run_as.user {
+            let _ = write!(line, " as={}", quoted(&user.name));
+        }
+        let _ = write!(line, " command={}", quoted(&String::from_utf8_lossy(command)));
+        for (level, text) in legacy::running(errand) {
+            self.note(level, text);
+        }
+        self.note(Level::Info, line);
+    }
+
+    /// A command has ended, or could not be run. What it said comes first.
+    pub fn ran(&mut self, errand: &Errand, ended: &Result<Ended, command::Error>) {
+        let id = errand.id;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.trouble(error);
+                return self.note(Level::Error, format!("ended   errand={id} reason=failed"));
+            }
+        };
+        let said = String::from_utf8_lossy(&ended.said);
+        let mut lines = said.lines();
+        for line in lines.by_ref().take(OUTPUT_LINES) {
+            let line: String = line.chars().take(OUTPUT_WIDTH).flat_map(char::escape_debug).collect();
+            self.note(Level::Info, format!("output  errand={id} {line}"));
+        }
+        if ended.unsaid > 0 || lines.next().is_some() {
+            self.note(Level::Info, format!("output  errand={id} (and more, which is not kept)"));
+        }
+        let (level, text) = legacy::ran(errand, ended);
+        self.note(level, text);
+        let late = if ended.late { " reason=timeout" } else { "" };
+        let text = format!("ended   errand={id} {} after={:.1}s{late}", ended.outcome(), ended.after.as_secs_f32());
+        self.note(if ended.late { Level::Warning } else { Level::Info }, text);
     }
 
     /// Something the machine did to us, with its causes.
@@ -173,6 +222,12 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn push_at(line: &mut String, grant: &Grant) {
+    if let Some(at) = grant.at {
+        let _ = write!(line, " at={at}");
+    }
 }
 
 fn push_stanza(line: &mut String, stanza: Option<StanzaId>) {
@@ -206,6 +261,10 @@ fn quoted(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(format!("{text:?}"))
 }
+
+/// How much of what a command says is written down.
+const OUTPUT_LINES: usize = 20;
+const OUTPUT_WIDTH: usize = 400;
 
 /// Tokens for lines that strangers cause.
 struct Allowance {

@@ -2,9 +2,12 @@
 
 pub mod alarm;
 pub mod args;
+mod aside;
+mod command;
 pub mod control;
 mod decide;
 pub mod detach;
+mod errands;
 pub mod journal;
 pub mod keyrings;
 pub mod manage;
@@ -25,6 +28,7 @@ mod start;
 pub mod state;
 mod store;
 pub mod syslog;
+mod words;
 
 use std::process::ExitCode;
 

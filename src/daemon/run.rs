@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarm::{Alarm, Rang};
 use super::control::socket::ControlSocket;
+use super::errands::Errands;
 use super::journal::{Closed, Journal, Level};
 use super::pool::Pool;
 use super::signals::{Asked, Signals};
@@ -22,6 +23,7 @@ pub struct Daemon<'a> {
     pub sources: Sources,
     pub gate: Gate,
     pub pool: Pool,
+    pub aside: Errands,
     /// `None`: decide, but change nothing (`--test`).
     pub firewall: Option<Firewall>,
     pub journal: &'a mut Journal,
@@ -68,6 +70,7 @@ impl Daemon<'_> {
         loop {
             self.expire(Timestamp::now());
             self.conclude();
+            self.take_errands();
             let more = match self.receive() {
                 Ok(more) => more,
                 Err(end) => return end,
@@ -106,17 +109,21 @@ impl Daemon<'_> {
             }
         }
         // What was received before the end is decided before the end.
-        match (self.pool.is_idle(), self.sources.exhausted(), self.packets_left) {
+        match (self.is_idle(), self.sources.exhausted(), self.packets_left) {
             (true, _, Some(0)) => Err(End::PacketLimit),
             (true, true, _) => Err(End::Exhausted),
             _ => Ok(more),
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.pool.is_idle() && self.aside.is_idle()
+    }
+
     /// Whether nothing is to be read there now. A savefile can wait until the packets before are decided; nothing that is
     /// heard live can.
     fn rests(&self, at: usize) -> bool {
-        self.packets_left == Some(0) || (self.sources.can_wait(at) && !self.pool.is_idle())
+        self.packets_left == Some(0) || (self.sources.can_wait(at) && !self.is_idle())
     }
 
     fn drain(&mut self, at: usize) -> Result<Drained, End> {
@@ -185,10 +192,11 @@ impl Daemon<'_> {
     fn wait(&mut self, more: bool) -> std::io::Result<()> {
         self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let file = self.sources.always_ready() && self.pool.is_idle();
+        let file = self.sources.always_ready() && self.is_idle();
         let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);
         let timeout = (more || file || asked).then_some(at_once);
-        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()];
+        let [lookups, commands] = self.aside.fds();
+        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd(), lookups, commands];
         let deaf = self.packets_left == Some(0);
         let sources = self.sources.fds().filter(|_| !deaf);
         let fds = ours.into_iter().chain(sources);
@@ -202,8 +210,8 @@ impl Daemon<'_> {
         let said: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
         let mut said = said.into_iter();
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
-        // The pool is looked at anyway.
-        said.next();
+        // The pool, lookups and commands are looked at anyway.
+        let mut said = said.skip(3);
         let sources = self.sources.fds().filter(|_| !deaf).count();
         self.sources.polled(said.by_ref().take(sources));
         if let Some(control) = &mut self.control {
@@ -247,9 +255,9 @@ mod tests {
     use crate::crypto::unseal::Keyrings;
     use crate::daemon::journal::Sink;
     use crate::daemon::syslog::Syslog;
-    use crate::firewall::{Error, Failed, Nftables, Output, Runner, Step};
+    use crate::firewall::{Error, Failed, FirewallSettings, Nftables, Output, Runner, Step};
     use crate::gate::GateRules;
-    use crate::grant::GrantId;
+    use crate::grant::{Access, GrantId};
     use crate::replay::MemoryStore;
     use crate::spa::HttpRules;
     use crate::time::Lifetime;
@@ -287,7 +295,8 @@ mod tests {
         daemon.gate.adopt(Grant {
             id: GrantId(7),
             allow: "192.0.2.1".parse().unwrap(),
-            ports: "tcp/22".parse().unwrap(),
+            access: Access::Open("tcp/22".parse().unwrap()),
+            at: None,
             lifetime: Lifetime::from_secs(30).unwrap(),
             until: now,
             certificate: None,
@@ -309,11 +318,13 @@ mod tests {
     fn daemon(journal: &mut Journal, runner: Stubborn) -> Daemon<'_> {
         let rules = GateRules { max_age: None, http: HttpRules::default() };
         let replay = Box::new(MemoryStore::default());
-        let backend = Nftables::new(Some("inet filter input".parse().unwrap()));
+        let input = Some("inet filter input".parse().unwrap());
+        let backend = Nftables::new(&FirewallSettings { input, ..FirewallSettings::default() });
         Daemon {
             sources: Sources::default(),
             gate: Gate::new(rules, AccessTable::default(), Keyrings::default(), replay, GrantId(0)),
             pool: Pool::start(50).unwrap(),
+            aside: Errands::new().unwrap(),
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             journal,
             signals: Signals::install().unwrap(),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::alarm::Alarm;
 use super::args::Args;
 use super::control::socket::ControlSocket;
+use super::errands::Errands;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
 use super::pidfile::PidFile;
 use super::pool::Pool;
@@ -62,6 +63,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         sources: Sources::default(),
         gate: Gate::new(server.gate, access, keyrings, replay, last),
         pool: Pool::start(server.gpg_budget)?,
+        aside: Errands::new()?,
         firewall: None,
         journal,
         signals,

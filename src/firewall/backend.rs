@@ -2,12 +2,11 @@
 //! system, without privileges, by comparing text.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::net::Service;
 
-use super::{Entry, Error, Family, Name, Rule};
+use super::{Entry, Error, Family, Name, Rule, Spot, Value};
 
 /// One kind of firewall, in words. [`Firewall`](super::Firewall) decides what happens, a [`Runner`](super::Runner) does it.
 pub trait Backend {
@@ -135,14 +134,16 @@ impl fmt::Display for Verb {
     }
 }
 
-/// An element of an nftables set `address . protocol . port`. `Display` is its text in the language of nft.
+/// An element of an nftables set or map. `Display` is its text in the language of nft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     pub family: Family,
     pub table: Name,
-    pub set: &'static str,
-    pub address: IpAddr,
-    pub service: Service,
+    pub set: String,
+    /// Its key: of what the spot has, address, peer, protocol and port, in this order.
+    pub spot: Spot,
+    /// What a map leads to.
+    pub to: Option<Value>,
     /// The kernel removes it after that long. `None`: never.
     pub timeout: Option<Duration>,
     pub comment: Option<String>,
@@ -151,7 +152,7 @@ pub struct Element {
 impl Element {
     /// What identifies it.
     fn bare(&self) -> Element {
-        Element { timeout: None, comment: None, ..self.clone() }
+        Element { to: None, timeout: None, comment: None, ..self.clone() }
     }
 
     /// The timeout as the kernel counts: in milliseconds, never cut short.
@@ -162,8 +163,14 @@ impl Element {
 
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, table, set, address, service, .. } = self;
-        write!(f, "element {family} {table} {set} {{ {address} . {} . {}", service.proto, service.port)?;
+        let Self { family, table, set, spot: Spot { address, peer, service, .. }, .. } = self;
+        write!(f, "element {family} {table} {set} {{ {address}")?;
+        if let Some(peer) = peer {
+            write!(f, " . {peer}")?;
+        }
+        if let Some(Service { proto, port }) = service {
+            write!(f, " . {proto} . {port}")?;
+        }
         if let Some(ms) = self.timeout_ms() {
             f.write_str(" timeout ")?;
             if ms >= 1000 || ms == 0 {
@@ -175,6 +182,11 @@ impl fmt::Display for Element {
         }
         if let Some(comment) = &self.comment {
             write!(f, " comment \"{comment}\"")?;
+        }
+        match self.to {
+            Some(Value::Address(address)) => write!(f, " : {address}")?,
+            Some(Value::Port(port)) => write!(f, " : {port}")?,
+            None => {}
         }
         f.write_str(" }")
     }
@@ -194,14 +206,21 @@ pub enum Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::Kind;
+    use crate::net::Port;
 
     fn element(timeout: Option<Duration>) -> Element {
         Element {
             family: Family::Inet,
             table: "filter".parse().unwrap(),
-            set: "fwknop4",
-            address: "198.51.100.7".parse().unwrap(),
-            service: "tcp/22".parse().unwrap(),
+            set: "fwknop4".to_owned(),
+            spot: Spot {
+                kind: Kind::Input,
+                address: "198.51.100.7".parse().unwrap(),
+                peer: None,
+                service: Some("tcp/22".parse().unwrap()),
+            },
+            to: None,
             timeout,
             comment: timeout.map(|_| "fwknop:17:1748779233".to_owned()),
         }
@@ -216,6 +235,19 @@ mod tests {
         );
         let delete = Step::Element(Verb::Delete, element(Some(Duration::from_secs(30))));
         assert_eq!(delete.to_string(), "delete element inet filter fwknop4 { 198.51.100.7 . tcp . 22 }");
+    }
+
+    #[test]
+    fn each_key_prints_what_it_has() {
+        let bare = element(None);
+        let peer = Some("10.1.2.3".parse().unwrap());
+        let shown = |spot: Spot, to| Element { spot, to, ..bare.clone() }.to_string();
+        let with_peer = Spot { peer, ..bare.spot };
+        assert!(shown(with_peer, None).ends_with("{ 198.51.100.7 . 10.1.2.3 . tcp . 22 }"));
+        let port = Some(Value::Port(Port::MIN));
+        assert!(shown(bare.spot, port).ends_with("{ 198.51.100.7 . tcp . 22 : 1 }"));
+        let to = peer.map(Value::Address);
+        assert!(shown(Spot { service: None, ..bare.spot }, to).ends_with("{ 198.51.100.7 : 10.1.2.3 }"));
     }
 
     #[test]

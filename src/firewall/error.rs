@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::settings::InputAccess;
+use super::settings::{ChainPlace, Hook};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -49,67 +49,75 @@ pub enum Error {
     },
 
     #[error(
-        "no chain of the nftables ruleset drops incoming packets by itself, so there is nothing to open ({seen}); \
-         give your input chain 'policy drop', or name the chain that decides: NFT_INPUT_ACCESS inet filter input;"
+        "no chain of the nftables ruleset drops {} by itself, so there is nothing to open ({seen}); \
+         give your {hook} chain 'policy drop', or name the chain that decides: {} inet filter {hook};",
+        .hook.packets(), .hook.setting()
     )]
-    NoInputChain {
+    NoChain {
+        hook: Hook,
         /// What is there instead.
         seen: String,
     },
 
     #[error(
-        "several chains of the nftables ruleset drop incoming packets: {}; say which one gets our jump: \
-         NFT_INPUT_ACCESS {};", list(.candidates), .candidates[0]
+        "several chains of the nftables ruleset drop {}: {}; say which one gets our jump: {} {};",
+        .hook.packets(), list(.candidates), .hook.setting(), .candidates[0]
     )]
-    SeveralInputChains {
+    SeveralChains {
+        hook: Hook,
         /// At least two.
-        candidates: Vec<InputAccess>,
+        candidates: Vec<ChainPlace>,
     },
 
-    #[error("the nftables ruleset has no chain '{access}' (NFT_INPUT_ACCESS); {}", instead(.candidates))]
-    NoSuchChain { access: InputAccess, candidates: Vec<InputAccess> },
+    #[error("the nftables ruleset has no chain '{access}' ({}); {}", .hook.setting(), instead(*.hook, .candidates))]
+    NoSuchChain { hook: Hook, access: ChainPlace, candidates: Vec<ChainPlace> },
 
     #[error(
-        "the chain '{access}' (NFT_INPUT_ACCESS) is at the hook '{hook}', where no packet to this machine's services \
-         passes; {}", instead(.candidates)
+        "the chain '{access}' ({}) is at the hook '{found}', where no packet for {} passes; {}",
+        .hook.setting(), .hook.services(), instead(*.hook, .candidates)
     )]
-    NotAnInputChain { access: InputAccess, hook: String, candidates: Vec<InputAccess> },
+    OtherHook { hook: Hook, access: ChainPlace, found: String, candidates: Vec<ChainPlace> },
 
     #[error(
-        "the chain '{access}' (NFT_INPUT_ACCESS) is of type {kind} at the hook 'input', where an accept decides \
-         nothing; {}", instead(.candidates)
+        "the chain '{access}' ({}) is of type {kind} at the hook '{hook}', where an accept decides nothing; {}",
+        .hook.setting(), instead(*.hook, .candidates)
     )]
-    NotAFilterChain { access: InputAccess, kind: String, candidates: Vec<InputAccess> },
+    NotAFilterChain { hook: Hook, access: ChainPlace, kind: String, candidates: Vec<ChainPlace> },
 
     #[error(
-        "no input chain jumps to the chain '{access}' (NFT_INPUT_ACCESS), so what is opened there has no effect; let \
-         your input chain jump to it, or name another: {}", instead(.candidates)
+        "no {hook} chain jumps to the chain '{access}' ({}), so what is opened there has no effect; let your {hook} \
+         chain jump to it, or name another: {}", .hook.setting(), instead(*.hook, .candidates)
     )]
-    Unreached { access: InputAccess, candidates: Vec<InputAccess> },
+    Unreached { hook: Hook, access: ChainPlace, candidates: Vec<ChainPlace> },
 
     #[error(
-        "the chain '{access}' (NFT_INPUT_ACCESS) is also entered from {}, so what is opened there would be open for \
-         more than this machine's own services; name a chain that only input packets enter: {}", .from, instead(.candidates)
+        "the chain '{access}' ({}) is also entered from {from}, so what is opened there would be open for more than {}; \
+         name a chain that only {} enter: {}",
+        .hook.setting(), .hook.services(), .hook.packets(), instead(*.hook, .candidates)
     )]
     EnteredElsewhere {
-        access: InputAccess,
+        hook: Hook,
+        access: ChainPlace,
         /// `'forward' (type filter, hook forward)`
         from: String,
-        candidates: Vec<InputAccess>,
+        candidates: Vec<ChainPlace>,
     },
 
     #[error("the table of '{access}' already has a {what} of another kind; rename or delete it")]
     NameTaken {
-        access: InputAccess,
+        access: ChainPlace,
         /// `set fwknop4`
         what: String,
     },
 
     #[error(
-        "cannot open for {address} in '{access}': that table sees only {}; have your input chain in a table of \
+        "cannot open for {address} in '{access}': that table sees only {}; have your chains in a table of \
          the family inet", version(.access)
     )]
-    WrongFamily { access: InputAccess, address: IpAddr },
+    WrongFamily { access: ChainPlace, address: IpAddr },
+
+    #[error("this firewall has no rule for that combination of address, port and destination")]
+    NoSlot,
 
     #[error("the grant's time was over before the firewall was asked")]
     Elapsed,
@@ -132,19 +140,19 @@ impl Error {
     }
 }
 
-fn list(candidates: &[InputAccess]) -> String {
+fn list(candidates: &[ChainPlace]) -> String {
     let quoted: Vec<String> = candidates.iter().map(|access| format!("'{access}'")).collect();
     quoted.join(", ")
 }
 
-fn instead(candidates: &[InputAccess]) -> String {
+fn instead(hook: Hook, candidates: &[ChainPlace]) -> String {
     match candidates {
-        [] => "no chain drops incoming packets by itself: load your ruleset first".to_owned(),
-        some => format!("these drop incoming packets: {}", list(some)),
+        [] => format!("no chain drops {} by itself: load your ruleset first", hook.packets()),
+        some => format!("these drop {}: {}", hook.packets(), list(some)),
     }
 }
 
-fn version(access: &InputAccess) -> &'static str {
+fn version(access: &ChainPlace) -> &'static str {
     match access.family {
         super::Family::Inet => "IP", // takes both, so this is never said
         super::Family::Ip => "IPv4",

@@ -24,20 +24,22 @@ use std::time::Duration;
 
 use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
-use crate::net::{PortSet, Service};
 use crate::time::{Lifetime, Timestamp};
 
 pub use backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
 pub use error::Error;
 pub use nftables::Nftables;
-pub use rule::{Entry, NotOurs, Rule, Tag};
+use rule::access_of;
+pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
 pub use runner::{Failed, Runner, System};
-pub use settings::{BackendName, Family, FirewallSettings, InputAccess, InputAccessError, Name};
+pub use settings::{BackendName, ChainPlace, ChainPlaceError, Family, Features, FirewallSettings, Hook, Name};
 
 /// The one firewall of this machine.
 pub struct Firewall {
     backend: Box<dyn Backend>,
     runner: Box<dyn Runner>,
+    /// Replies need rules of their own.
+    replies: bool,
     /// The firewall's own count of changes when set-up was last seen to be in place.
     seen: Option<u32>,
 }
@@ -46,14 +48,15 @@ impl Firewall {
     /// Touches nothing yet.
     pub fn new(settings: &FirewallSettings) -> Self {
         let backend = match settings.backend {
-            BackendName::Nftables => Box::new(Nftables::new(settings.access.clone())),
+            BackendName::Nftables => Box::new(Nftables::new(settings)),
         };
-        Self::with(backend, Box::new(System::new(settings.program.clone())))
+        let runner = Box::new(System::new(settings.program.clone()));
+        Self { replies: settings.features.output, ..Self::with(backend, runner) }
     }
 
     /// For tests: any back-end, any runner.
     pub fn with(backend: Box<dyn Backend>, runner: Box<dyn Runner>) -> Self {
-        Self { backend, runner, seen: None }
+        Self { backend, runner, replies: false, seen: None }
     }
 
     /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
@@ -71,7 +74,7 @@ impl Firewall {
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
     pub fn open(&mut self, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-        let rules = Rule::of(grant);
+        let rules = Rule::of(grant, self.replies);
         self.ensure_set_up()?;
         match self.open_all(&rules, now) {
             Err(stale) if stale.is_stale() => {
@@ -84,7 +87,7 @@ impl Firewall {
 
     /// Ends a grant before or at its time. What a later grant extended stays open.
     pub fn close(&mut self, grant: &Grant) -> Result<(), Error> {
-        for rule in Rule::of(grant) {
+        for rule in Rule::of(grant, self.replies) {
             if let Some(found) = self.find(&rule)?
                 && found.tag().is_some_and(|tag| tag.grant == grant.id)
             {
@@ -112,16 +115,17 @@ impl Firewall {
             if entry.remaining.is_none() && !self.limit(&entry, tag, now.until(until))? {
                 continue;
             }
-            let new = || Adopted { until, certificate: tag.certificate(), services: Vec::new() };
-            let adopted = found.entry((tag.grant, entry.address)).or_insert_with(new);
+            let new = || Adopted { until, certificate: tag.certificate(), entries: Vec::new() };
+            let adopted = found.entry((tag.grant, entry.spot.address)).or_insert_with(new);
             adopted.until = until.min(adopted.until);
-            adopted.services.push(entry.service);
+            adopted.entries.push(entry);
         }
-        let adopted = found.into_iter().filter_map(|((id, allow), Adopted { until, certificate, services })| {
+        let adopted = found.into_iter().filter_map(|((id, allow), Adopted { until, certificate, entries })| {
             // Neither is missing: it is there, and not over.
             let seconds = now.until(until).as_millis().div_ceil(1000);
             let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
-            Some(Grant { id, allow, ports: PortSet::new(services)?, lifetime, until, certificate, knock: None })
+            let (access, at) = access_of(&entries)?;
+            Some(Grant { id, allow, access, at, lifetime, until, certificate, knock: None })
         });
         Ok(adopted.collect())
     }
@@ -149,7 +153,7 @@ impl Firewall {
     /// What opening the grant would do, for a dry run: asks nobody, changes nothing.
     pub fn describe(&self, grant: &Grant) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::new();
-        for rule in Rule::of(grant) {
+        for rule in Rule::of(grant, self.replies) {
             let changes = self.backend.open(&rule, None, grant.lifetime.as_duration())?;
             steps.extend(changes.into_iter().map(|change| change.step));
         }
@@ -180,7 +184,8 @@ impl Firewall {
             }
             let found = self.find(rule)?;
             // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
-            if !found.as_ref().is_some_and(|found| found.outlasts(lasts)) {
+            let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to;
+            if !found.as_ref().is_some_and(enough) {
                 changes.extend(self.backend.open(rule, found.as_ref(), lasts)?);
             }
         }
@@ -214,7 +219,7 @@ impl Firewall {
     fn find(&mut self, rule: &Rule) -> Result<Option<Entry>, Error> {
         let output = self.ask(self.backend.find(rule)?)?;
         let entries = self.backend.entries(&output)?;
-        Ok(entries.into_iter().find(|entry| (entry.address, entry.service) == (rule.address, rule.service)))
+        Ok(entries.into_iter().find(|entry| entry.spot == rule.spot))
     }
 
     fn close_entry(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -232,8 +237,7 @@ impl Firewall {
 
     /// Lets an entry that would stay for ever end after `lasts`. `false`: it is gone.
     fn limit(&mut self, entry: &Entry, tag: Tag, lasts: Duration) -> Result<bool, Error> {
-        let (address, service) = (entry.address, entry.service);
-        let rule = Rule { address, service, until: Timestamp::from_secs(tag.until), tag };
+        let rule = Rule { spot: entry.spot, to: entry.to, until: Timestamp::from_secs(tag.until), tag };
         let changes = self.backend.open(&rule, Some(entry), lasts)?;
         match self.apply(changes) {
             Err(gone) if gone.is_stale() => Ok(false),
@@ -273,7 +277,7 @@ impl Firewall {
 struct Adopted {
     until: Timestamp,
     certificate: Option<Fingerprint>,
-    services: Vec<Service>,
+    entries: Vec<Entry>,
 }
 
 /// No grant lasts longer.
@@ -287,18 +291,20 @@ fn printable(comment: &str) -> String {
 /// One line per opening, those that end first on top.
 fn table(entries: &[Entry]) -> String {
     let mut entries: Vec<&Entry> = entries.iter().collect();
-    entries.sort_by_key(|entry| (entry.remaining.unwrap_or(Duration::MAX), entry.address, entry.service));
+    entries.sort_by_key(|entry| (entry.remaining.unwrap_or(Duration::MAX), entry.spot));
     let mut text = format!("{:<39}  {:<9}  {:<10}  {}\n", "ADDRESS", "SERVICE", "REMAINING", "GRANT");
     for entry in &entries {
-        let address = entry.address.to_string();
-        let service = entry.service.to_string();
+        let address = entry.spot.address.to_string();
+        let service = entry.spot.service.map_or("all".to_owned(), |service| service.to_string());
         let remaining = entry.remaining.map_or("for ever".to_owned(), |left| format!("{}s", left.as_secs()));
         let grant = match (entry.tag(), &entry.comment) {
             (Some(tag), _) => tag.grant.to_string(),
             (None, Some(comment)) => format!("not ours: {}", printable(comment)),
             (None, None) => "not ours".to_owned(),
         };
-        text.push_str(&format!("{address:<39}  {service:<9}  {remaining:<10}  {grant}\n"));
+        let line = format!("{address:<39}  {service:<9}  {remaining:<10}  {grant:<5}  {entry}");
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text.push_str(&match entries.len() {
         0 => "nothing is open\n".to_owned(),

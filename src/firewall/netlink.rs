@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::backend::{Element, Verb};
+use super::rule::{Spot, Value};
 use super::settings::Family;
+use crate::net::{Port, Service};
 
 /// A transaction. The messages are numbered from `sequence`: the begin, each change, the end.
 pub fn batch(changes: &[(Verb, &Element)], sequence: u32) -> Vec<u8> {
@@ -54,7 +56,7 @@ fn element_message(bytes: &mut Vec<u8>, verb: Verb, element: &Element, ack: u16,
     };
     message(bytes, Header { kind: nf_tables(kind), flags, sequence }, General { family, resource: 0 }, |body| {
         attribute(body, LIST_TABLE, |value| text(value, element.table.as_str()));
-        attribute(body, LIST_SET, |value| text(value, element.set));
+        attribute(body, LIST_SET, |value| text(value, &element.set));
         attribute(body, LIST_ELEMENTS | NESTED, |list| {
             attribute(list, LIST_ITEM | NESTED, |item| element_attributes(item, verb, element));
         });
@@ -69,15 +71,28 @@ fn element_attributes(item: &mut Vec<u8>, verb: Verb, element: &Element) {
     }
     attribute(item, ELEMENT_KEY | NESTED, |key| {
         attribute(key, DATA_VALUE, |value| {
-            match element.address {
-                IpAddr::V4(address) => value.extend(address.octets()),
-                IpAddr::V6(address) => value.extend(address.octets()),
+            let Spot { address, peer, service, .. } = element.spot;
+            octets(value, address);
+            if let Some(peer) = peer {
+                octets(value, peer);
             }
-            value.extend([element.service.proto.number(), 0, 0, 0]);
-            value.extend(element.service.port.get().to_be_bytes());
-            value.extend([0, 0]);
+            if let Some(Service { proto, port }) = service {
+                value.extend([proto.number(), 0, 0, 0]);
+                value.extend(port.get().to_be_bytes());
+                value.extend([0, 0]);
+            }
         });
     });
+    if verb == Verb::Add
+        && let Some(to) = element.to
+    {
+        attribute(item, ELEMENT_DATA | NESTED, |data| {
+            attribute(data, DATA_VALUE, |value| match to {
+                Value::Address(address) => octets(value, address),
+                Value::Port(port) => value.extend(port.get().to_be_bytes()),
+            });
+        });
+    }
     if verb == Verb::Add
         && let Some(comment) = &element.comment
         && comment.len() <= COMMENT_MAX
@@ -87,6 +102,13 @@ fn element_attributes(item: &mut Vec<u8>, verb: Verb, element: &Element) {
             value.extend([USERDATA_COMMENT, comment.len() as u8 + 1]);
             text(value, comment);
         });
+    }
+}
+
+fn octets(bytes: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => bytes.extend(address.octets()),
+        IpAddr::V6(address) => bytes.extend(address.octets()),
     }
 }
 
@@ -120,6 +142,7 @@ pub enum Content {
 /// What the kernel keeps with an element's key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
+    pub to: Option<Value>,
     /// `None`: it never expires.
     pub remaining: Option<Duration>,
     pub comment: Option<String>,
@@ -155,7 +178,22 @@ fn stored(item: &[u8]) -> Stored {
     let milliseconds = |kind| Some(u64::from_be_bytes(*find(item, kind)?.first_chunk()?));
     // Without an expiration, the timeout alone says that it will expire, and then at the latest.
     let remaining = milliseconds(ELEMENT_EXPIRATION).or_else(|| milliseconds(ELEMENT_TIMEOUT));
-    Stored { remaining: remaining.map(Duration::from_millis), comment: find(item, ELEMENT_USERDATA).and_then(comment) }
+    Stored {
+        to: find(item, ELEMENT_DATA).and_then(|data| value(find(data, DATA_VALUE)?)),
+        remaining: remaining.map(Duration::from_millis),
+        comment: find(item, ELEMENT_USERDATA).and_then(comment),
+    }
+}
+
+/// Of our maps: its length tells what it is.
+fn value(bytes: &[u8]) -> Option<Value> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(Value::Address(v4.into()));
+    }
+    if let Ok(v6) = <[u8; 16]>::try_from(bytes) {
+        return Some(Value::Address(v6.into()));
+    }
+    Port::new(u16::from_be_bytes(bytes.try_into().ok()?)).map(Value::Port)
 }
 
 /// nft's user data is a row of type, length, value; the comment ends with a zero.
@@ -260,6 +298,7 @@ const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 const LIST_ITEM: u16 = 1;
 const ELEMENT_KEY: u16 = 1;
+const ELEMENT_DATA: u16 = 2;
 const ELEMENT_TIMEOUT: u16 = 4;
 const ELEMENT_EXPIRATION: u16 = 5;
 const ELEMENT_USERDATA: u16 = 6;
@@ -274,14 +313,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::firewall::Kind;
+
+    fn spot(address: &str, service: &str) -> Spot {
+        let (address, service) = (address.parse().unwrap(), Some(service.parse().unwrap()));
+        Spot { kind: Kind::Input, address, peer: None, service }
+    }
 
     fn element() -> Element {
         Element {
             family: Family::Inet,
             table: "filter".parse().unwrap(),
-            set: "fwknop4",
-            address: "198.51.100.8".parse().unwrap(),
-            service: "tcp/22".parse().unwrap(),
+            set: "fwknop4".to_owned(),
+            spot: spot("198.51.100.8", "tcp/22"),
+            to: None,
             timeout: Some(Duration::from_secs(30)),
             comment: Some("fwknop:17:1748779233".to_owned()),
         }
@@ -311,9 +356,8 @@ mod tests {
     fn an_ipv6_key_has_sixteen_bytes_and_a_deletion_nothing_else() {
         let element = Element {
             family: Family::Ip6,
-            set: "fwknop6",
-            address: "2001:db8::1".parse().unwrap(),
-            service: "udp/53".parse().unwrap(),
+            set: "fwknop6".to_owned(),
+            spot: spot("2001:db8::1", "udp/53"),
             ..element()
         };
         let expected: &[&[u8]] = &[
@@ -346,7 +390,8 @@ mod tests {
             attribute(body, LIST_TABLE, |value| text(value, "filter"));
             attribute(body, LIST_ELEMENTS | NESTED, |list| {
                 attribute(list, LIST_ITEM | NESTED, |item| {
-                    element_attributes(item, Verb::Add, &element());
+                    let to = Some(Value::Address("10.1.2.3".parse().unwrap()));
+                    element_attributes(item, Verb::Add, &Element { to, ..element() });
                     attribute(item, ELEMENT_EXPIRATION, |value| value.extend(12_345_u64.to_be_bytes()));
                 });
             });
@@ -356,8 +401,11 @@ mod tests {
         message(&mut bytes, header, General { family: 0, resource: 0 }, |_| ());
         bytes[start + HEADER_LEN..].copy_from_slice(&(-2_i32).to_ne_bytes());
 
-        let stored =
-            Stored { remaining: Some(Duration::from_millis(12_345)), comment: Some("fwknop:17:1748779233".to_owned()) };
+        let stored = Stored {
+            to: Some(Value::Address("10.1.2.3".parse().unwrap())),
+            remaining: Some(Duration::from_millis(12_345)),
+            comment: Some("fwknop:17:1748779233".to_owned()),
+        };
         assert_eq!(
             answers(&bytes),
             [

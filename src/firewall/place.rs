@@ -1,69 +1,70 @@
-//! Where the jump goes: the administrator's chain that drops what nobody accepts.
+//! Where a jump goes: the administrator's chain that drops what nobody accepts.
 //!
 //! An accept in a table of our own would not do: a packet must be accepted by every base chain of its hook, so a drop
 //! in the administrator's table overrules it (`spec/firewall.md` 6).
 
 use super::error::Error;
 use super::ruleset::{Chain, Map, Ruleset};
-use super::settings::InputAccess;
+use super::settings::{ChainPlace, Hook};
 
-/// The one chain that drops incoming packets.
-pub fn find(ruleset: &Ruleset) -> Result<InputAccess, Error> {
-    let mut candidates = candidates(ruleset);
+/// The one chain that drops what passes this hook.
+pub fn find(ruleset: &Ruleset, hook: Hook) -> Result<ChainPlace, Error> {
+    let mut candidates = candidates(ruleset, hook);
     candidates.retain(|access| !kept_by_iptables(ruleset, access));
     match candidates.len() {
-        0 => Err(Error::NoInputChain { seen: describe(ruleset) }),
+        0 => Err(Error::NoChain { hook, seen: describe(ruleset, hook) }),
         1 => Ok(candidates.remove(0)),
-        _ => Err(Error::SeveralInputChains { candidates }),
+        _ => Err(Error::SeveralChains { hook, candidates }),
     }
 }
 
-/// Checks a chain the administrator named. It need not drop, and need not be a base chain: but then input chains, and
-/// only they, must lead to it. Nobody's jump would make grants idle, a jump for forwarded packets would let them pass
-/// to every host behind this one.
-pub fn check(ruleset: &Ruleset, access: &InputAccess) -> Result<(), Error> {
-    let candidates = || candidates(ruleset);
+/// Checks a chain the administrator named. It need not drop, and need not be a base chain: but then chains of this hook,
+/// and only they, must lead to it. Nobody's jump would make grants idle; a jump from elsewhere would let pass what nobody
+/// asked for, as forwarded packets to every host behind this one.
+pub fn check(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Result<(), Error> {
+    let candidates = || candidates(ruleset, hook);
     let access = access.clone();
     let Some(chain) = named(ruleset, &access) else {
-        return Err(Error::NoSuchChain { access, candidates: candidates() });
+        return Err(Error::NoSuchChain { hook, access, candidates: candidates() });
     };
     match (chain.hook.as_deref(), chain.kind.clone().unwrap_or_default()) {
         (None, _) => {}
-        (Some("input"), kind) if kind == "filter" => return Ok(()),
-        (Some("input"), kind) => {
-            return Err(Error::NotAFilterChain { access, kind, candidates: candidates() });
+        (Some(_), _) if is_at(chain, hook) => return Ok(()),
+        (Some(found), kind) if found == hook.to_string() => {
+            return Err(Error::NotAFilterChain { hook, access, kind, candidates: candidates() });
         }
-        (Some(hook), _) => {
-            return Err(Error::NotAnInputChain { access, hook: hook.to_owned(), candidates: candidates() });
+        (Some(found), _) => {
+            return Err(Error::OtherHook { hook, access, found: found.to_owned(), candidates: candidates() });
         }
     }
     let entrances = ruleset.entrances(chain);
     if entrances.is_empty() {
-        return Err(Error::Unreached { access, candidates: candidates() });
+        return Err(Error::Unreached { hook, access, candidates: candidates() });
     }
-    let elsewhere: Vec<String> = entrances.into_iter().filter(|base| !is_input(base)).map(base_chain).collect();
+    let elsewhere: Vec<String> = entrances.into_iter().filter(|base| !is_at(base, hook)).map(base_chain).collect();
     if elsewhere.is_empty() {
         return Ok(());
     }
-    Err(Error::EnteredElsewhere { access, from: elsewhere.join(", "), candidates: candidates() })
+    Err(Error::EnteredElsewhere { hook, access, from: elsewhere.join(", "), candidates: candidates() })
 }
 
 /// Whether a terse listing does not tell what [`check`] has to know: it leaves out where verdict maps lead to.
-pub fn hidden(terse: &Ruleset, access: &InputAccess) -> bool {
+pub fn hidden(terse: &Ruleset, access: &ChainPlace) -> bool {
     let family = access.family.to_string();
     let here = |map: &Map| map.family == family && map.table == access.table.as_str() && map.is_of_verdicts();
     named(terse, access).is_some_and(|chain| chain.hook.is_none()) && terse.maps.iter().any(here)
 }
 
 /// Why what is opened there may stay closed, or open more than meant.
-pub fn warnings(ruleset: &Ruleset, access: &InputAccess) -> Vec<String> {
+pub fn warnings(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Vec<String> {
     let mut warnings = Vec::new();
-    for other in candidates(ruleset) {
+    for other in candidates(ruleset, hook) {
         let meet = other.family == access.family || [other.family, access.family].contains(&super::Family::Inet);
         if other != *access && meet {
             warnings.push(format!(
-                "the chain '{other}' drops incoming packets too: what is opened in '{access}' stays closed there unless \
-                 it accepts it as well"
+                "the chain '{other}' drops {} too: what is opened in '{access}' stays closed there unless it accepts it \
+                 as well",
+                hook.packets()
             ));
         }
     }
@@ -76,24 +77,24 @@ pub fn warnings(ruleset: &Ruleset, access: &InputAccess) -> Vec<String> {
     warnings
 }
 
-/// Base chains at the input hook that drop by policy or by their last rule.
-fn candidates(ruleset: &Ruleset) -> Vec<InputAccess> {
+/// Base chains at this hook that drop by policy or by their last rule.
+fn candidates(ruleset: &Ruleset, hook: Hook) -> Vec<ChainPlace> {
     let drops = |chain: &&Chain| {
         chain.policy.as_deref() == Some("drop")
             || ruleset.rules_in(chain).next_back().is_some_and(|rule| rule.refuses_all())
     };
-    input_chains(ruleset).filter(drops).filter_map(access).collect()
+    chains_at(ruleset, hook).filter(drops).filter_map(access).collect()
 }
 
-fn input_chains(ruleset: &Ruleset) -> impl Iterator<Item = &Chain> {
-    ruleset.chains.iter().filter(|chain| is_input(chain))
+fn chains_at(ruleset: &Ruleset, hook: Hook) -> impl Iterator<Item = &Chain> {
+    ruleset.chains.iter().filter(move |chain| is_at(chain, hook))
 }
 
-fn is_input(chain: &Chain) -> bool {
-    chain.hook.as_deref() == Some("input") && chain.kind.as_deref() == Some("filter")
+fn is_at(chain: &Chain, hook: Hook) -> bool {
+    chain.hook.as_deref() == Some(&*hook.to_string()) && chain.kind.as_deref() == Some("filter")
 }
 
-fn named<'a>(ruleset: &'a Ruleset, access: &InputAccess) -> Option<&'a Chain> {
+fn named<'a>(ruleset: &'a Ruleset, access: &ChainPlace) -> Option<&'a Chain> {
     ruleset.chain(&access.family.to_string(), access.table.as_str(), access.chain.as_str())
 }
 
@@ -104,8 +105,8 @@ fn base_chain(chain: &Chain) -> String {
 }
 
 /// `None` for other families (bridge, netdev) and for names nobody could write into a configuration.
-fn access(chain: &Chain) -> Option<InputAccess> {
-    Some(InputAccess {
+fn access(chain: &Chain) -> Option<ChainPlace> {
+    Some(ChainPlace {
         family: chain.family.parse().ok()?,
         table: chain.table.parse().ok()?,
         chain: chain.name.parse().ok()?,
@@ -115,7 +116,7 @@ fn access(chain: &Chain) -> Option<InputAccess> {
 /// A chain in a table of iptables' nf_tables variant, whatever its own name: such a table has base chains of fixed names.
 /// Its listings show our accept without its condition, so that saving and restoring them would open everything: never
 /// chosen without being told to.
-fn kept_by_iptables(ruleset: &Ruleset, access: &InputAccess) -> bool {
+fn kept_by_iptables(ruleset: &Ruleset, access: &ChainPlace) -> bool {
     let family = access.family.to_string();
     let marks = |chain: &Chain| {
         (&*chain.family, &*chain.table) == (&*family, access.table.as_str())
@@ -128,15 +129,15 @@ fn kept_by_iptables(ruleset: &Ruleset, access: &InputAccess) -> bool {
 }
 
 /// What there is instead of a candidate.
-fn describe(ruleset: &Ruleset) -> String {
-    let chains: Vec<String> = input_chains(ruleset)
+fn describe(ruleset: &Ruleset, hook: Hook) -> String {
+    let chains: Vec<String> = chains_at(ruleset, hook)
         .filter_map(access)
         .map(|access| {
             let why = if kept_by_iptables(ruleset, &access) { "is kept by iptables" } else { "accepts by default" };
             format!("'{access}' {why}")
         })
         .collect();
-    if chains.is_empty() { "there is no input chain at all".to_owned() } else { chains.join(", ") }
+    if chains.is_empty() { format!("there is no {hook} chain at all") } else { chains.join(", ") }
 }
 
 #[cfg(test)]
@@ -165,7 +166,7 @@ mod tests {
             chain("ip", "filter", "INPUT", INPUT_DROP),
         ];
         let ruleset = ruleset(&all.join(","));
-        assert_eq!(find(&ruleset).unwrap().to_string(), "inet filter input");
+        assert_eq!(find(&ruleset, Hook::Input).unwrap().to_string(), "inet filter input");
     }
 
     #[test]
@@ -176,21 +177,23 @@ mod tests {
         };
         let base = chain("inet", "firewalld", "filter_INPUT", INPUT_ACCEPT);
         let (accept, reject) = (rule(r#"[{"accept":null}]"#), rule(r#"[{"reject":null}]"#));
-        assert!(find(&ruleset(&format!("{base},{accept},{reject}"))).is_ok());
-        assert!(find(&ruleset(&format!("{base},{reject},{accept}"))).is_err());
+        assert!(find(&ruleset(&format!("{base},{accept},{reject}")), Hook::Input).is_ok());
+        assert!(find(&ruleset(&format!("{base},{reject},{accept}")), Hook::Input).is_err());
     }
 
     #[test]
     fn none_and_several_say_what_to_write() {
-        let none = find(&ruleset(&chain("inet", "filter", "input", INPUT_ACCEPT))).unwrap_err().to_string();
+        let none =
+            find(&ruleset(&chain("inet", "filter", "input", INPUT_ACCEPT)), Hook::Input).unwrap_err().to_string();
         assert!(none.contains("'inet filter input' accepts by default"), "{none}");
         assert!(none.contains("NFT_INPUT_ACCESS inet filter input;"), "{none}");
 
-        let iptables = find(&ruleset(&chain("ip", "filter", "INPUT", INPUT_DROP))).unwrap_err().to_string();
+        let iptables =
+            find(&ruleset(&chain("ip", "filter", "INPUT", INPUT_DROP)), Hook::Input).unwrap_err().to_string();
         assert!(iptables.contains("'ip filter INPUT' is kept by iptables"), "{iptables}");
 
         let two = [chain("inet", "a", "input", INPUT_DROP), chain("ip6", "b", "in", INPUT_DROP)];
-        let several = find(&ruleset(&two.join(","))).unwrap_err().to_string();
+        let several = find(&ruleset(&two.join(",")), Hook::Input).unwrap_err().to_string();
         assert!(several.contains("'inet a input', 'ip6 b in'"), "{several}");
         assert!(several.contains("NFT_INPUT_ACCESS inet a input;"), "{several}");
     }
@@ -203,7 +206,7 @@ mod tests {
             chain("inet", "filter", "nat", r#","type":"nat","hook":"input","prio":100,"policy":"accept""#),
         ];
         let ruleset = ruleset(&all.join(","));
-        let check = |access: &str| check(&ruleset, &access.parse().unwrap());
+        let check = |access: &str| check(&ruleset, &access.parse().unwrap(), Hook::Input);
         assert!(check("inet filter input").is_ok());
         let nat = check("inet filter nat").unwrap_err().to_string();
         assert!(nat.contains("type nat at the hook 'input'"), "{nat}");
@@ -234,7 +237,7 @@ mod tests {
                 .to_owned(),
         ];
         let ruleset = ruleset(&[&all[..], more].concat().join(","));
-        check(&ruleset, &"inet filter services".parse().unwrap())
+        check(&ruleset, &"inet filter services".parse().unwrap(), Hook::Input)
     }
 
     #[test]
@@ -294,7 +297,7 @@ mod tests {
         ];
         let ruleset = ruleset(&all.join(","));
         let warned = |access: &str| {
-            let warnings = warnings(&ruleset, &access.parse().unwrap());
+            let warnings = warnings(&ruleset, &access.parse().unwrap(), Hook::Input);
             warnings.iter().any(|warning| warning.contains("iptables-save"))
         };
         assert!(warned("ip filter INPUT"));
@@ -311,8 +314,8 @@ mod tests {
             chain("ip6", "filter", "INPUT", INPUT_DROP),
         ];
         let ruleset = ruleset(&all.join(","));
-        assert_eq!(warnings(&ruleset, &"inet filter input".parse().unwrap()).len(), 2);
-        let iptables = warnings(&ruleset, &"ip filter INPUT".parse().unwrap());
+        assert_eq!(warnings(&ruleset, &"inet filter input".parse().unwrap(), Hook::Input).len(), 2);
+        let iptables = warnings(&ruleset, &"ip filter INPUT".parse().unwrap(), Hook::Input);
         assert_eq!(iptables.len(), 2, "{iptables:?}");
         assert!(iptables[1].contains("iptables-save"));
     }

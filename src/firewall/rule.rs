@@ -1,4 +1,4 @@
-//! What a grant means to a firewall: one rule per service, and the tag that tells whose it is.
+//! What a grant means to a firewall: the rules that make it, and the tag that tells whose they are.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,27 +6,171 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::crypto::openpgp::Fingerprint;
-use crate::grant::{Grant, GrantId};
-use crate::net::Service;
+use crate::grant::{Access, Forward, Grant, GrantId, Host, SourceNat, Target};
+use crate::net::{Port, PortSet, Service};
 use crate::time::Timestamp;
 
-/// One opening: this address may reach this service until then.
+/// One thing a firewall does for a grant, until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    pub address: IpAddr,
-    pub service: Service,
+    pub spot: Spot,
+    /// What packets are rewritten to, where they are.
+    pub to: Option<Value>,
     pub until: Timestamp,
     pub tag: Tag,
 }
 
+/// To which packets it happens. A firewall holds at most one rule for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    pub kind: Kind,
+    /// Whom the grant is for.
+    pub address: IpAddr,
+    /// The other end. `None`: any.
+    pub peer: Option<IpAddr>,
+    /// `None`: all.
+    pub service: Option<Service>,
+}
+
+/// What happens to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Accepted as incoming, at this service.
+    Input,
+    /// Accepted as outgoing, from this service.
+    Output,
+    /// Accepted as incoming at this service, if it was another one before.
+    Local,
+    /// Accepted on their way to another host.
+    Forward,
+    /// Sent to another port of this host.
+    Redirect,
+    /// Sent to another host …
+    DnatAddress,
+    /// … and port.
+    DnatPort,
+    /// Sent on in the name of an address.
+    Snat,
+    /// Sent on in the name of this host.
+    Masquerade,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    Address(IpAddr),
+    Port(Port),
+}
+
 impl Rule {
-    /// The rules of a grant, one per service, in its order. An IPv4 address in IPv6 clothes becomes plain IPv4, which
-    /// is how its packets arrive.
-    pub fn of(grant: &Grant) -> Vec<Rule> {
+    /// The rules of a grant, in the order of its services; with `replies` also those for the way back. None as long as a
+    /// name is not looked up.
+    pub fn of(grant: &Grant, replies: bool) -> Vec<Rule> {
         let tag = Tag::of(grant);
-        let address = grant.allow.to_canonical();
-        grant.ports.iter().map(|service| Rule { address, service, until: grant.until, tag }).collect()
+        let mut plan = Plan { address: grant.allow.to_canonical(), at: grant.at, rules: Vec::new() };
+        match &grant.access {
+            Access::Open(ports) => plan.open(ports, replies),
+            Access::Local { ports, to } => plan.local(ports, *to, replies),
+            Access::Forward(forward) => plan.forward(forward),
+        }
+        plan.rules.into_iter().map(|(spot, to)| Rule { spot, to, until: grant.until, tag }).collect()
     }
+}
+
+/// An IPv4 address in IPv6 clothes has become plain IPv4, which is how its packets arrive.
+struct Plan {
+    address: IpAddr,
+    at: Option<IpAddr>,
+    rules: Vec<(Spot, Option<Value>)>,
+}
+
+impl Plan {
+    fn open(&mut self, ports: &PortSet, replies: bool) {
+        ports.iter().for_each(|service| self.add(Kind::Input, self.at, Some(service), None));
+        if replies {
+            ports.iter().for_each(|service| self.add(Kind::Output, self.at, Some(service), None));
+        }
+    }
+
+    /// Replies leave from the port where the connection really is.
+    fn local(&mut self, ports: &PortSet, to: Port, replies: bool) {
+        for outer in ports.iter() {
+            let inner = Some(Service { port: to, ..outer });
+            self.add(Kind::Local, None, inner, None);
+            if replies {
+                self.add(Kind::Output, self.at, inner, None);
+            }
+            self.add(Kind::Redirect, self.at, Some(outer), Some(Value::Port(to)));
+        }
+    }
+
+    fn forward(&mut self, forward: &Forward) {
+        let target = match &forward.to {
+            Some(Target { host: Host::Address(address), port }) => Some((*address, *port)),
+            Some(Target { host: Host::Name(_), .. }) => return,
+            None => None,
+        };
+        let peer = target.map(|(address, _)| address);
+        let outer: Vec<Option<Service>> = match &forward.ports {
+            Some(ports) => ports.iter().map(Some).collect(),
+            None => vec![None],
+        };
+        for outer in outer {
+            let inner = outer.map(|outer| Service { port: target.map_or(outer.port, |(_, port)| port), ..outer });
+            self.add(Kind::Forward, peer, inner, None);
+            match forward.source {
+                Some(SourceNat::To(source)) => self.add(Kind::Snat, peer, inner, Some(Value::Address(source))),
+                Some(SourceNat::Masquerade) => self.add(Kind::Masquerade, peer, inner, None),
+                None => {}
+            }
+            // Last: who is sent on must be let through.
+            if let Some((address, port)) = target.filter(|_| forward.translated) {
+                if outer.is_some() {
+                    self.add(Kind::DnatPort, self.at, outer, Some(Value::Port(port)));
+                }
+                self.add(Kind::DnatAddress, self.at, outer, Some(Value::Address(address)));
+            }
+        }
+    }
+
+    /// Several ports may lead to one.
+    fn add(&mut self, kind: Kind, peer: Option<IpAddr>, service: Option<Service>, to: Option<Value>) {
+        let spot = Spot { kind, address: self.address, peer, service };
+        if !self.rules.iter().any(|(known, _)| *known == spot) {
+            self.rules.push((spot, to));
+        }
+    }
+}
+
+/// What a former daemon granted, put together from what the firewall holds of it. `None`: nothing that makes sense.
+pub fn access_of(entries: &[Entry]) -> Option<(Access, Option<IpAddr>)> {
+    let of = |kind| entries.iter().filter(move |entry: &&Entry| entry.spot.kind == kind);
+    let ports = |kind| PortSet::new(of(kind).filter_map(|entry| entry.spot.service));
+    if let Some(Entry { to: Some(Value::Port(to)), spot, .. }) = of(Kind::Redirect).next() {
+        return Some((Access::Local { ports: ports(Kind::Redirect)?, to: *to }, spot.peer));
+    }
+    let through = [Kind::Forward, Kind::Snat, Kind::Masquerade, Kind::DnatAddress];
+    let Some(known) = through.into_iter().find_map(|kind| of(kind).next()) else {
+        let at = of(Kind::Input).find_map(|entry| entry.spot.peer);
+        return Some((Access::Open(ports(Kind::Input)?), at));
+    };
+    let dnat = of(Kind::DnatAddress).next();
+    let source = match of(Kind::Snat).next().map(|entry| entry.to) {
+        Some(Some(Value::Address(address))) => Some(SourceNat::To(address)),
+        _ => of(Kind::Masquerade).next().map(|_| SourceNat::Masquerade),
+    };
+    let inner_port = || match of(Kind::DnatPort).find_map(|entry| entry.to) {
+        Some(Value::Port(port)) => Some(port),
+        _ => known.spot.service.map(|service| service.port),
+    };
+    let host = match dnat.and_then(|entry| entry.to) {
+        Some(Value::Address(address)) => Some(address),
+        _ => known.spot.peer.filter(|_| known.spot.kind != Kind::DnatAddress),
+    };
+    // With all ports there is no port to name, and whatever is written there is not looked at.
+    let to = host.map(|host| Target { host: Host::Address(host), port: inner_port().unwrap_or(Port::MIN) });
+    let ports = ports(if dnat.is_some() { Kind::DnatAddress } else { known.spot.kind });
+    let forward = Forward { ports, to, translated: dnat.is_some(), source };
+    Some((Access::Forward(Box::new(forward)), dnat.and_then(|entry| entry.spot.peer)))
 }
 
 /// Written into the firewall with each rule, as `fwknop:17:1748779233`, and behind that `:` and the fingerprint of the key that
@@ -85,8 +229,8 @@ pub struct NotOurs;
 /// What a firewall holds in a place of ours: a rule of ours, or something an administrator put there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub address: IpAddr,
-    pub service: Service,
+    pub spot: Spot,
+    pub to: Option<Value>,
     /// `None`: for ever, as nothing of ours is made: what has our tag nevertheless was restored from a file.
     pub remaining: Option<Duration>,
     pub comment: Option<String>,
@@ -98,9 +242,39 @@ impl Entry {
         self.comment.as_deref()?.parse().ok()
     }
 
+    /// Whether its other end is another host, and not an address of ours.
+    fn is_outward(&self) -> bool {
+        matches!(self.spot.kind, Kind::Forward | Kind::Snat | Kind::Masquerade)
+    }
+
     /// Whether it stays at least that long: then there is nothing to extend, and replacing it would shorten it.
     pub fn outlasts(&self, lasts: Duration) -> bool {
         self.remaining.map_or(self.tag().is_none(), |remaining| remaining >= lasts)
+    }
+}
+
+/// For people: `dnat to 10.1.2.3`. Empty for what is merely open.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.spot.kind {
+            Kind::Input => return self.spot.peer.map_or(Ok(()), |at| write!(f, "at {at}")),
+            Kind::Output => "replies",
+            Kind::Local => "translated only",
+            Kind::Forward => "forward",
+            Kind::Redirect => "local nat",
+            Kind::DnatAddress | Kind::DnatPort => "dnat",
+            Kind::Snat => "snat",
+            Kind::Masquerade => "masquerade",
+        };
+        f.write_str(what)?;
+        if let Some(peer) = self.spot.peer {
+            write!(f, " {} {peer}", if self.is_outward() { "to" } else { "at" })?;
+        }
+        match self.to {
+            Some(Value::Address(address)) => write!(f, " as {address}"),
+            Some(Value::Port(port)) => write!(f, " as port {port}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -223,8 +223,8 @@ impl Kernel {
         });
         let stored = stored.ok_or_else(|| Error::NoAnswer { step: step(Verb::Get, element) })?;
         Ok(Output::Found(Some(Entry {
-            address: element.address,
-            service: element.service,
+            spot: element.spot,
+            to: stored.to,
             remaining: stored.remaining,
             comment: stored.comment,
         })))
@@ -301,6 +301,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::{Kind, Spot};
 
     fn run(program: &str, command: Command) -> Result<Output, Error> {
         System::new(Some(PathBuf::from(program))).command(&command)
@@ -356,9 +357,14 @@ mod tests {
         let element = Element {
             family: super::super::Family::Ip,
             table: "t".parse().unwrap(),
-            set: "s",
-            address: [192, 0, 2, 1].into(),
-            service: "tcp/22".parse().unwrap(),
+            set: "s".to_owned(),
+            spot: Spot {
+                kind: Kind::Input,
+                address: [192, 0, 2, 1].into(),
+                peer: None,
+                service: Some("tcp/22".parse().unwrap()),
+            },
+            to: None,
             timeout: None,
             comment: None,
         };

@@ -8,16 +8,33 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirewallSettings {
     pub backend: BackendName,
-    /// `NFT_INPUT_ACCESS`. `None`: found in the ruleset, when there is exactly one candidate.
-    pub access: Option<InputAccess>,
     /// `FIREWALL_EXE`. `None`: the back-end's own program, searched in `PATH`.
     pub program: Option<PathBuf>,
+    /// `NFT_INPUT_ACCESS`. `None`: found in the ruleset, when there is exactly one candidate.
+    pub input: Option<ChainPlace>,
+    /// `NFT_FORWARD_ACCESS`, likewise.
+    pub forward: Option<ChainPlace>,
+    /// `NFT_OUTPUT_ACCESS`, likewise.
+    pub output: Option<ChainPlace>,
+    pub features: Features,
 }
 
 impl Default for FirewallSettings {
     fn default() -> Self {
-        Self { backend: BackendName::Nftables, access: None, program: None }
+        let backend = BackendName::Nftables;
+        Self { backend, program: None, input: None, forward: None, output: None, features: Features::default() }
     }
+}
+
+/// What may be asked of the firewall besides opening ports of this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    pub forwarding: bool,
+    pub local_nat: bool,
+    /// Replies need an opening of their own.
+    pub output: bool,
+    /// Ports are opened for one address of ours only.
+    pub destination: bool,
 }
 
 /// A firewall we can speak to. The others of the original come one by one.
@@ -34,28 +51,76 @@ impl fmt::Display for BackendName {
     }
 }
 
-/// The administrator's base chain that gets our jump, written `inet filter input`.
+/// Where packets are decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    Input,
+    Forward,
+    Output,
+}
+
+impl Hook {
+    /// The setting that names the chain.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Hook::Input => "NFT_INPUT_ACCESS",
+            Hook::Forward => "NFT_FORWARD_ACCESS",
+            Hook::Output => "NFT_OUTPUT_ACCESS",
+        }
+    }
+
+    /// What passes there: `incoming packets`.
+    pub fn packets(self) -> &'static str {
+        match self {
+            Hook::Input => "incoming packets",
+            Hook::Forward => "forwarded packets",
+            Hook::Output => "outgoing packets",
+        }
+    }
+
+    /// What an opening there is for.
+    pub fn services(self) -> &'static str {
+        match self {
+            Hook::Input => "this machine's own services",
+            Hook::Forward => "hosts behind this machine",
+            Hook::Output => "what this machine sends",
+        }
+    }
+}
+
+/// As nft calls it.
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+        })
+    }
+}
+
+/// The administrator's chain that gets our jump, written `inet filter input`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct InputAccess {
+pub struct ChainPlace {
     pub family: Family,
     pub table: Name,
     pub chain: Name,
 }
 
-impl fmt::Display for InputAccess {
+impl fmt::Display for ChainPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.family, self.table, self.chain)
     }
 }
 
-impl FromStr for InputAccess {
-    type Err = InputAccessError;
+impl FromStr for ChainPlace {
+    type Err = ChainPlaceError;
 
-    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+    fn from_str(text: &str) -> Result<Self, ChainPlaceError> {
         let mut words = text.split_ascii_whitespace();
         let (Some(family), Some(table), Some(chain), None) = (words.next(), words.next(), words.next(), words.next())
         else {
-            return Err(InputAccessError);
+            return Err(ChainPlaceError);
         };
         Ok(Self { family: family.parse()?, table: table.parse()?, chain: chain.parse()? })
     }
@@ -81,14 +146,14 @@ impl fmt::Display for Family {
 }
 
 impl FromStr for Family {
-    type Err = InputAccessError;
+    type Err = ChainPlaceError;
 
-    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+    fn from_str(text: &str) -> Result<Self, ChainPlaceError> {
         match text {
             "inet" => Ok(Family::Inet),
             "ip" => Ok(Family::Ip),
             "ip6" => Ok(Family::Ip6),
-            _ => Err(InputAccessError),
+            _ => Err(ChainPlaceError),
         }
     }
 }
@@ -110,19 +175,19 @@ impl fmt::Display for Name {
 }
 
 impl FromStr for Name {
-    type Err = InputAccessError;
+    type Err = ChainPlaceError;
 
     /// The kernel takes up to 255 bytes (`NFT_NAME_MAXLEN`).
-    fn from_str(text: &str) -> Result<Self, InputAccessError> {
+    fn from_str(text: &str) -> Result<Self, ChainPlaceError> {
         let letter_first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
-        if letter_first && plain && text.len() < 256 { Ok(Self(text.to_owned())) } else { Err(InputAccessError) }
+        if letter_first && plain && text.len() < 256 { Ok(Self(text.to_owned())) } else { Err(ChainPlaceError) }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a family (inet, ip or ip6), a table and a chain, like 'inet filter input'")]
-pub struct InputAccessError;
+pub struct ChainPlaceError;
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_access_point_is_three_words() {
-        let access: InputAccess = " inet  filter input ".parse().unwrap();
+        let access: ChainPlace = " inet  filter input ".parse().unwrap();
         assert_eq!(access.to_string(), "inet filter input");
         for bad in [
             "",
@@ -145,15 +210,15 @@ mod tests {
             "inet 1filter input",
             "inet filter {",
         ] {
-            assert!(bad.parse::<InputAccess>().is_err(), "{bad:?} was read");
+            assert!(bad.parse::<ChainPlace>().is_err(), "{bad:?} was read");
         }
     }
 
     proptest! {
         #[test]
         fn what_is_read_is_written_again(text in "\\PC{0,40}") {
-            if let Ok(access) = text.parse::<InputAccess>() {
-                prop_assert_eq!(access.to_string().parse::<InputAccess>().unwrap(), access);
+            if let Ok(access) = text.parse::<ChainPlace>() {
+                prop_assert_eq!(access.to_string().parse::<ChainPlace>().unwrap(), access);
             }
         }
     }

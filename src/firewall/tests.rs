@@ -3,6 +3,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::*;
+use crate::grant::Access;
 
 /// A firewall of plain commands, as most are: no transactions, no numbers of changes.
 #[derive(Default)]
@@ -10,8 +11,9 @@ struct Commands {
     found: Option<Entry>,
 }
 
-fn command(verb: &str, address: IpAddr, service: Service) -> Step {
-    Step::Command(Command::new("fw", [verb.to_owned(), address.to_string(), service.to_string()]))
+fn command(verb: &str, spot: Spot) -> Step {
+    let service = spot.service.map(|service| service.to_string()).unwrap_or_default();
+    Step::Command(Command::new("fw", [verb.to_owned(), spot.address.to_string(), service]))
 }
 
 impl Backend for Commands {
@@ -40,16 +42,15 @@ impl Backend for Commands {
     }
 
     fn find(&self, rule: &Rule) -> Result<Step, Error> {
-        Ok(command("find", rule.address, rule.service))
+        Ok(command("find", rule.spot))
     }
 
     fn open(&self, rule: &Rule, _: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
-        let (address, service) = (rule.address, rule.service);
-        Ok(vec![Change { step: command("open", address, service), undo: command("shut", address, service) }])
+        Ok(vec![Change { step: command("open", rule.spot), undo: command("shut", rule.spot) }])
     }
 
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {
-        Ok(vec![command("shut", entry.address, entry.service)])
+        Ok(vec![command("shut", entry.spot)])
     }
 
     fn entries(&self, _: &Output) -> Result<Vec<Entry>, Error> {
@@ -113,13 +114,27 @@ fn grant(id: u64, ports: &str, seconds: u32) -> Grant {
     let lifetime = Lifetime::from_secs(seconds).unwrap();
     let until = NOW.plus(lifetime.as_duration());
     let allow = "192.0.2.1".parse().unwrap();
-    Grant { id: GrantId(id), allow, ports: ports.parse().unwrap(), lifetime, until, certificate: None, knock: None }
+    Grant {
+        id: GrantId(id),
+        allow,
+        access: Access::Open(ports.parse().unwrap()),
+        at: None,
+        lifetime,
+        until,
+        certificate: None,
+        knock: None,
+    }
 }
 
 fn entry(remaining: Option<u64>, comment: &str) -> Entry {
     Entry {
-        address: "192.0.2.1".parse().unwrap(),
-        service: "tcp/22".parse().unwrap(),
+        spot: Spot {
+            kind: Kind::Input,
+            address: "192.0.2.1".parse().unwrap(),
+            peer: None,
+            service: Some("tcp/22".parse().unwrap()),
+        },
+        to: None,
         remaining: remaining.map(Duration::from_secs),
         comment: Some(comment.to_owned()),
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Refusal;
 use super::pending::{Pending, Progress};
-use crate::access::Stanza;
+use crate::access::{Decision, Permit, Stanza};
 use crate::crypto::Authenticated;
 use crate::crypto::unseal::{Sealed, Unsealing, Work};
-use crate::grant::{Grant, GrantId, Knock};
+use crate::grant::{Errand, Grant, GrantId, Knock};
 use crate::reason::Reason;
 use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, Message};
@@ -27,6 +27,12 @@ pub(super) struct Passage<'a> {
     pub refused: usize,
     pub furthest: Option<Refusal>,
     pub reloads: u64,
+}
+
+/// What a stanza permits.
+pub(super) enum Permitted {
+    Grant(Grant),
+    Errand(Errand),
 }
 
 /// Why a packet comes no further.
@@ -51,10 +57,10 @@ enum Withheld {
 }
 
 impl Passage<'_> {
-    pub fn first_that_permits(mut self, stanzas: &[&Stanza]) -> Result<Grant, Stop> {
+    pub fn first_that_permits(mut self, stanzas: &[&Stanza]) -> Result<Permitted, Stop> {
         while let Some(stanza) = stanzas.get(self.refused) {
             match self.try_stanza(stanza) {
-                Ok(grant) => return Ok(grant),
+                Ok(permitted) => return Ok(permitted),
                 Err(Withheld::Undecrypted(work)) => return Err(Stop::Undecrypted(Box::new(self.pending(work)))),
                 // Without its memory the gate stays shut, whatever other stanzas would say.
                 Err(Withheld::Refused(refusal)) if refusal.reason == Reason::ReplayStore => return Err(refusal.into()),
@@ -77,7 +83,7 @@ impl Passage<'_> {
         Pending { datagram: datagram.clone(), text, work, progress, reloads }
     }
 
-    fn try_stanza(&mut self, stanza: &Stanza) -> Result<Grant, Withheld> {
+    fn try_stanza(&mut self, stanza: &Stanza) -> Result<Permitted, Withheld> {
         let at = |reason: Reason| Refusal { stanza: Some(stanza.id), ..reason.into() };
         stanza.refuse_expired(self.now).map_err(at)?;
         let plaintext = self.unsealing.try_unseal(stanza).map_err(|sealed| match sealed {
@@ -99,22 +105,27 @@ impl Passage<'_> {
         };
         let remembered = self.refuse_stale(&message, identity, &knock).map_err(by)?;
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
-        let decision = stanza.decide(message.value(), source).map_err(|r| by(r.into()))?;
-        let grant = Grant {
-            id: self.id,
-            allow: decision.allow,
-            ports: decision.ports,
-            lifetime: decision.lifetime,
-            until: self.now.plus(decision.lifetime.as_duration()),
-            certificate: stanza.listed_key(&signer),
-            knock: Some(knock),
-        };
-        if remembered == Remembered::Before
-            && let Some(knock) = &grant.knock
-        {
-            self.replay.attribute(grant.id, knock).map_err(|error| by(failed(error, self.trouble)))?;
+        let decision = stanza.decide(message.value(), source, &self.datagram.origin).map_err(|r| by(r.into()))?;
+        if remembered == Remembered::Before {
+            self.replay.attribute(self.id, &knock).map_err(|error| by(failed(error, self.trouble)))?;
         }
-        Ok(grant)
+        let certificate = stanza.listed_key(&signer);
+        Ok(match decision {
+            Decision::Grant(Permit { allow, access, at, lifetime }) => Permitted::Grant(Grant {
+                id: self.id,
+                allow,
+                access,
+                at,
+                lifetime,
+                until: self.now.plus(lifetime.as_duration()),
+                certificate,
+                knock: Some(knock),
+            }),
+            Decision::Run { allow, command, run_as } => {
+                let stamped = message.value().time;
+                Permitted::Errand(Errand { id: self.id, allow, command, run_as, stamped, knock })
+            }
+        })
     }
 
     /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is

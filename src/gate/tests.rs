@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::Stanza;
+use crate::access::{NatRule, Stanza};
 use crate::crypto::hmac::{HmacAuth, HmacKey};
 use crate::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use crate::crypto::seal;
@@ -35,6 +35,9 @@ fn stanza(id: u32, key: &str) -> Stanza {
         require_username: None,
         require_source_address: false,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     }
 }
 
@@ -69,14 +72,14 @@ fn knock(ports: &str, at: Timestamp) -> Datagram {
 fn refusal(verdict: Verdict) -> Refusal {
     match verdict {
         Verdict::Refuse(refusal) => refusal,
-        Verdict::Open(opening) => panic!("opened: {opening:?}"),
+        permitted => panic!("permitted: {permitted:?}"),
     }
 }
 
 fn grant(verdict: Verdict) -> Grant {
     match verdict {
         Verdict::Open(opening) => opening.grant,
-        Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
+        other => panic!("not opened: {other:?}"),
     }
 }
 

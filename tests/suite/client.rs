@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fwknop::access::Stanza;
+use fwknop::access::{NatRule, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::unseal::{Keyrings, Unsealing};
@@ -115,6 +115,9 @@ fn read(packet: &str, key: &[u8], mode: Mode, hmac: Option<(Digest, &[u8])>) -> 
         require_username: None,
         require_source_address: false,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     };
     let envelope = Envelope::recognise(packet.as_bytes(), HttpRules::default())?;
     let keyrings = Keyrings::default();

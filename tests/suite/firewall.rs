@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fwknop::firewall::{Error, Firewall, FirewallSettings};
-use fwknop::grant::{Grant, GrantId};
+use fwknop::grant::{Access, Grant, GrantId};
 use fwknop::time::{Lifetime, Timestamp};
 
 /// An administrator's ruleset as on Debian: everything is dropped that is not asked for.
@@ -252,14 +252,14 @@ fn a_new_daemon_adopts_what_a_killed_one_left_open() {
         let mut adopted = firewall.adopt(now).unwrap();
         adopted.sort_by_key(|grant| grant.id);
         let shown: Vec<String> =
-            adopted.iter().map(|grant| format!("{} {} {}", grant.id, grant.allow, grant.ports)).collect();
+            adopted.iter().map(|grant| format!("{} {} {}", grant.id, grant.allow, grant.access)).collect();
         assert_eq!(
             shown,
             [
-                "7 198.51.100.7 tcp/22,udp/53",
-                "8 2001:db8::7 udp/53",
-                "9 198.51.100.9 tcp/22",
-                "10 198.51.100.10 tcp/22"
+                "7 198.51.100.7 ports=tcp/22,udp/53",
+                "8 2001:db8::7 ports=udp/53",
+                "9 198.51.100.9 ports=tcp/22",
+                "10 198.51.100.10 ports=tcp/22"
             ]
         );
         for grant in &adopted {
@@ -325,7 +325,7 @@ fn set_up_comes_back_when_somebody_reloads_the_ruleset() {
 
         nft_script("flush ruleset");
         let error = firewall.open(&self::grant(3, "198.51.100.9", "tcp/22", 60, now), now).unwrap_err();
-        assert!(matches!(error, Error::NoInputChain { .. }), "{error}");
+        assert!(matches!(error, Error::NoChain { .. }), "{error}");
     });
 }
 
@@ -491,8 +491,8 @@ fn a_grant_whose_time_is_over_opens_nothing() {
 }
 
 fn firewall(access: Option<&str>) -> Firewall {
-    let access = access.map(|access| access.parse().unwrap());
-    Firewall::new(&FirewallSettings { access, ..FirewallSettings::default() })
+    let input = access.map(|access| access.parse().unwrap());
+    Firewall::new(&FirewallSettings { input, ..FirewallSettings::default() })
 }
 
 fn grant(id: u64, address: &str, ports: &str, seconds: u32, now: Timestamp) -> Grant {
@@ -501,7 +501,8 @@ fn grant(id: u64, address: &str, ports: &str, seconds: u32, now: Timestamp) -> G
     Grant {
         id: GrantId(id),
         allow,
-        ports: ports.parse().unwrap(),
+        access: Access::Open(ports.parse().unwrap()),
+        at: None,
         lifetime,
         until: now.plus(lifetime.as_duration()),
         certificate: None,

@@ -1,5 +1,7 @@
 //! Access stanzas: from checked settings to what the gate decides by.
 
+mod commands;
+mod nat;
 mod openpgp;
 mod signers;
 mod symmetric;
@@ -160,6 +162,9 @@ impl Resolve<'_, '_> {
             require_username: self.settings.text("REQUIRE_USERNAME").map(str::to_owned),
             require_source_address: self.require_source_address(),
             expires: self.expires(),
+            nat: self.nat(),
+            only_destination: self.context.server.nat.only_destination,
+            commands: self.commands(),
         })
     }
 
@@ -222,6 +227,10 @@ impl Resolve<'_, '_> {
             Checked::Ports(ports) => Some(ports.clone()),
             _ => None,
         }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.settings.flag(name).unwrap_or(false)
     }
 
     /// Where a setting stands, or else where its stanza begins.

@@ -132,10 +132,6 @@ impl Resolve<'_, '_> {
         }
         None
     }
-
-    pub(super) fn flag(&self, name: &str) -> bool {
-        self.settings.flag(name).unwrap_or(false)
-    }
 }
 
 const UNUSED_WITHOUT_OPENPGP: [&str; 10] = [

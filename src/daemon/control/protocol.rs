@@ -58,7 +58,12 @@ pub enum Answer {
 pub struct Open {
     pub grant: u64,
     pub allow: IpAddr,
+    /// The services, or `all`.
     pub ports: String,
+    /// Where they lead, when that is not to this host's own ports: `10.1.2.3:22`.
+    pub to: Option<String>,
+    /// In whose name packets are sent on: an address, or `masquerade`.
+    pub source_nat: Option<String>,
     /// Seconds since 1970.
     pub until: u64,
     pub stanza: Option<String>,
@@ -77,7 +82,9 @@ impl From<&Grant> for Open {
         Self {
             grant: grant.id.0,
             allow: grant.allow,
-            ports: grant.ports.to_string(),
+            ports: grant.access.ports().map_or("all".to_owned(), ToString::to_string),
+            to: grant.access.leads_to(),
+            source_nat: grant.access.source().map(|source| source.to_string()),
             until: grant.until.secs(),
             stanza: knock.map(|knock| knock.name.to_string()),
             user: knock.map(|knock| knock.user.clone()),

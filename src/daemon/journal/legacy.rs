@@ -2,8 +2,9 @@
 
 use super::Level;
 use crate::crypto::Signer;
+use crate::daemon::command::Ended;
 use crate::gate::Refusal;
-use crate::grant::Grant;
+use crate::grant::{Access, Errand, Grant, RunAs};
 use crate::net::Origin;
 use crate::reason::Reason;
 use crate::replay::Seen;
@@ -22,11 +23,67 @@ pub fn opened(grant: &Grant, target: &str) -> Vec<(Level, String)> {
         }
     }
     let any = if grant.allow.is_ipv6() { "::/0" } else { "0.0.0.0/0" };
-    lines.push(format!(
-        "Added access rule to {target} for {} -> {any} {}, expires at {}",
-        grant.allow, grant.ports, grant.until
-    ));
+    let at = grant.at.map_or_else(|| any.to_owned(), |at| at.to_string());
+    let asked = grant.access.ports().map_or("*/*".to_owned(), ToString::to_string);
+    for (kind, to) in rules(&grant.access, &at, any) {
+        let (allow, until) = (grant.allow, grant.until);
+        lines.push(format!("Added {kind} rule to {target} for {allow} -> {to} {asked}, expires at {until}"));
+    }
     lines.into_iter().map(|line| (Level::Info, line)).collect()
+}
+
+/// The rules of the original for the same thing, and their destinations.
+fn rules<'a>(access: &Access, at: &'a str, any: &'a str) -> Vec<(&'static str, &'a str)> {
+    match access {
+        Access::Open(_) => vec![("access", at)],
+        Access::Local { .. } => vec![("local NAT", at), ("DNAT", at)],
+        Access::Forward(forward) => {
+            let names = match &forward.ports {
+                Some(_) => ["FORWARD", "DNAT", "SNAT"],
+                None => ["FORWARD ALL", "DNAT ALL", "SNAT ALL"],
+            };
+            let made = [true, forward.translated, forward.source.is_some()];
+            let named = names.into_iter().zip([any, at, any]).zip(made);
+            named.filter(|(_, made)| *made).map(|(rule, _)| rule).collect()
+        }
+    }
+}
+
+/// L36, and L37 or L38.
+pub fn running(errand: &Errand) -> Vec<(Level, String)> {
+    let at = stanza(errand);
+    let command = shown(&errand.command);
+    let RunAs { user, group, .. } = &errand.run_as;
+    let run = match user {
+        None => format!("{at}Running command '{command}'"),
+        Some(user) => {
+            let group = group.as_ref().unwrap_or(user);
+            let (name, uid, group, gid) = (&user.name, user.id, &group.name, group.gid);
+            format!("{at}Running command '{command}' setuid/setgid user/group to {name}/{group} (UID={uid},GID={gid})")
+        }
+    };
+    vec![(Level::Info, format!("{at}Processing SPA Command message: command='{command}'.")), (Level::Info, run)]
+}
+
+/// L39.
+pub fn ran(errand: &Errand, ended: &Ended) -> (Level, String) {
+    let code = ended.status.code().unwrap_or(-1);
+    let text = format!(
+        "{}CMD_EXEC: command returned {code}, pid_status: {}",
+        stanza(errand),
+        std::os::unix::process::ExitStatusExt::into_raw(ended.status)
+    );
+    (Level::Info, text)
+}
+
+fn stanza(errand: &Errand) -> String {
+    format!("[{}] (stanza #{}) ", errand.knock.origin.src, errand.knock.stanza)
+}
+
+/// On one line, whatever it is.
+fn shown(command: &[u8]) -> String {
+    let text = String::from_utf8_lossy(command);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// L42, with the grant for the rule number.
@@ -66,8 +123,11 @@ pub fn refused(origin: &Origin, refusal: &Refusal) -> Option<(Level, String)> {
             names.found, names.required
         )),
         // L27 carries the address inside, not in front.
-        Reason::NatDisabled => {
+        Reason::NatDisabled | Reason::NatTarget => {
             warning(format!("{stanza}SPA packet from {src} requested NAT access, but is not enabled/supported"))
+        }
+        Reason::NatName => {
+            warning("Received Hostname in NAT SPA message, but hostname is disabled.".to_owned()) // L47
         }
         Reason::CommandDisabled => {
             warning(format!("{at}SPA Command messages are not allowed in the current configuration.")) // L34

@@ -114,7 +114,14 @@ fn failed(error: ask::Error) -> Ended {
 fn shown(open: &Open, now: Timestamp) -> String {
     let left = open.until.saturating_sub(now.secs());
     let mut line = format!("{}  {}  {}  {left}s", open.grant, open.allow, open.ports);
-    let more = [("stanza", &open.stanza), ("user", &open.user), ("signer", &open.signer), ("user-id", &open.user_id)];
+    let more = [
+        ("to", &open.to),
+        ("source-nat", &open.source_nat),
+        ("stanza", &open.stanza),
+        ("user", &open.user),
+        ("signer", &open.signer),
+        ("user-id", &open.user_id),
+    ];
     for (name, value) in more {
         if let Some(value) = value {
             line.push_str(&format!("  {name}={}", value.escape_debug()));

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
-use crate::access::{AccessTable, OpenPgpAccess, Stanza};
+use crate::access::{AccessTable, NatRule, OpenPgpAccess, Stanza};
 use crate::crypto::hmac::{HmacAuth, HmacKey};
 use crate::crypto::openpgp::{Engine, Opened, RecipientRule, SignerRule};
 use crate::crypto::unseal::Keyrings;
@@ -65,6 +65,9 @@ fn gate() -> (Gate, mpsc::Sender<()>) {
         require_username: None,
         require_source_address: false,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     };
     let access = AccessTable::new(vec![stanza(1, STRANGERS, None), stanza(2, INSIDERS, Some(hmac()))]);
     let rules = GateRules { max_age: None, http: HttpRules::default() };

@@ -1,5 +1,7 @@
+use serde_json::Value;
+
 use super::*;
-use crate::firewall::rule::Tag;
+use crate::firewall::rule::{Kind, Tag};
 use crate::grant::GrantId;
 use crate::time::Timestamp;
 
@@ -41,16 +43,26 @@ fn script(steps: &[Step]) -> Vec<String> {
     script["nftables"].as_array().unwrap().iter().map(Value::to_string).collect()
 }
 
+fn nftables(input: Option<&str>) -> Nftables {
+    let input = input.map(|place| place.parse().unwrap());
+    Nftables::new(&FirewallSettings { input, ..FirewallSettings::default() })
+}
+
 fn set_up(parts: &[&str]) -> (Nftables, SetUp) {
-    let mut nftables = Nftables::new(None);
+    let mut nftables = nftables(None);
     let set_up = nftables.set_up(&listing(parts)).unwrap();
     (nftables, set_up)
 }
 
 fn rule(address: &str, service: &str) -> Rule {
     Rule {
-        address: address.parse().unwrap(),
-        service: service.parse().unwrap(),
+        spot: Spot {
+            kind: Kind::Input,
+            address: address.parse().unwrap(),
+            peer: None,
+            service: Some(service.parse().unwrap()),
+        },
+        to: None,
         until: Timestamp::from_secs(1_748_779_233),
         tag: Tag { grant: GrantId(17), until: 1_748_779_233, signer: None },
     }
@@ -120,7 +132,7 @@ fn an_administrators_own_jump_is_used_and_kept() {
 #[test]
 fn tear_down_takes_ours_by_handle_and_nothing_else() {
     // The rule with handle 3 has our comment, but does nothing of ours.
-    let removed = script(&Nftables::new(None).tear_down(&listing(&[ADMIN, OURS])).unwrap());
+    let removed = script(&nftables(None).tear_down(&listing(&[ADMIN, OURS])).unwrap());
     assert_eq!(
         removed,
         [
@@ -132,8 +144,8 @@ fn tear_down_takes_ours_by_handle_and_nothing_else() {
             r#"{"delete":{"set":{"family":"inet","name":"fwknop6","table":"filter"}}}"#,
         ]
     );
-    assert!(Nftables::new(None).tear_down(&listing(&[ADMIN])).unwrap().is_empty());
-    let elsewhere = Nftables::new(Some("inet other input".parse().unwrap()));
+    assert!(nftables(None).tear_down(&listing(&[ADMIN])).unwrap().is_empty());
+    let elsewhere = nftables(Some("inet other input"));
     assert!(elsewhere.tear_down(&listing(&[ADMIN, OURS])).unwrap().is_empty());
 }
 
@@ -152,8 +164,8 @@ fn a_rule_is_an_element_and_its_undo() {
     );
 
     let found = Entry {
-        address: ssh.address,
-        service: ssh.service,
+        spot: ssh.spot,
+        to: None,
         remaining: Some(Duration::from_secs(5)),
         comment: Some("fwknop:16:1748779208".to_owned()),
     };
@@ -189,7 +201,7 @@ fn a_name_that_is_taken_stops_set_up() {
         OURS.replace(r#""flags": ["timeout"]"#, r#""flags": ["constant"]"#),
         OURS.replace(r#""name": "fwknop_input", "handle": 7"#, r#""name": "fwknop_input", "hook": "input""#),
     ] {
-        let error = Nftables::new(None).set_up(&listing(&[ADMIN, &taken])).unwrap_err();
+        let error = nftables(None).set_up(&listing(&[ADMIN, &taken])).unwrap_err();
         assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     }
 }
@@ -197,7 +209,7 @@ fn a_name_that_is_taken_stops_set_up() {
 #[test]
 fn before_set_up_a_dry_run_shows_the_usual_place_or_the_named_one() {
     let open = |named: Option<&str>| {
-        let nftables = Nftables::new(named.map(|named| named.parse().unwrap()));
+        let nftables = nftables(named);
         texts(&nftables.open(&rule("198.51.100.7", "tcp/22"), None, Duration::from_secs(30)).unwrap()).remove(0)
     };
     assert!(open(None)[0].starts_with("add element inet filter fwknop4 { "));

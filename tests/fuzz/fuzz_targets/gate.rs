@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use fwknop::access::{AccessTable, OpenPgpAccess, Stanza};
+use fwknop::access::{AccessTable, NatRule, OpenPgpAccess, Stanza};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::{
     Engine as OpenPgpEngine, Fingerprint, KeyPath, KeyringId, Opened, RecipientRule, Signature, SignerRule, Tolerance,
@@ -65,12 +65,12 @@ fn insider(gate: &mut Both, text: String) {
     let packet = datagram(text.as_bytes());
     let Verdict::Open(opening) = gate.handle(&packet, NOW) else { return };
     let permitted: PortSet = PERMITTED.parse().expect("ports");
-    assert!(permitted.contains_all(&opening.grant.ports));
+    assert!(opening.grant.access.ports().is_some_and(|ports| permitted.contains_all(ports)));
     assert!(opening.grant.lifetime.secs() <= MAX_LIFETIME);
     assert!(!opening.grant.allow.is_unspecified());
     match gate.handle(&packet, NOW) {
         Verdict::Refuse(refusal) => assert_eq!(refusal.reason, Reason::Replay),
-        Verdict::Open(_) => panic!("the same packet opened twice"),
+        verdict => panic!("the same packet was taken twice: {verdict:?}"),
     }
     assert_eq!(gate.whole.grants().count(), 1);
     gate.whole.withdraw(&opening);
@@ -175,6 +175,9 @@ fn stanza(id: u32, keyring: KeyringId, hmac: Option<HmacAuth>) -> Stanza {
         require_username: None,
         require_source_address: id == 1,
         expires: None,
+        nat: NatRule::default(),
+        only_destination: false,
+        commands: None,
     }
 }
 

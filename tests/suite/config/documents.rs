@@ -50,6 +50,8 @@ fn values(kind: Kind) -> String {
         Kind::Mode => "mode".to_owned(),
         Kind::Date => "date".to_owned(),
         Kind::Chain => "chain".to_owned(),
-        Kind::InputChain => "input chain".to_owned(),
+        Kind::NftChain => "nftables chain".to_owned(),
+        Kind::Address => "address".to_owned(),
+        Kind::Target => "address and port".to_owned(),
     }
 }

@@ -23,7 +23,7 @@ fn fwknopd_settings_are_equal_in_both_syntaxes() {
     assert_eq!(lines.pid_file.to_str(), Some("/run/knock/knock.pid"));
     assert_eq!(lines.access, AccessPlace::File { path: "/etc/knock/access.conf".into(), refuse_link: false });
     assert_eq!((lines.journal.facility, lines.journal.verbose), (Facility::Local(3), 2));
-    assert_eq!(lines.firewall.access.as_ref().unwrap().to_string(), "inet filter input");
+    assert_eq!(lines.firewall.input.as_ref().unwrap().to_string(), "inet filter input");
     assert!(lines.flush_at_init && !lines.flush_at_exit);
     assert_eq!(lines.gpg_budget, 80);
 }

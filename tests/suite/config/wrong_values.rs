@@ -67,7 +67,11 @@ fn wrong_texts(kind: Kind) -> Vec<String> {
         Kind::SecretBase64 => wrong.extend(["a*b", "__CHANGEME__", "====", "YWJj="].map(String::from)),
         Kind::Secret => wrong.push("__CHANGEME__".into()),
         Kind::Chain => wrong.extend(["ACCEPT", "A,b,c,d,e,f", "A,b,c,1,e-f,1", "A,b,c,1,e,70000"].map(String::from)),
-        Kind::InputChain => wrong.extend(["inet filter", "arp filter input", "inet filter in;put"].map(String::from)),
+        Kind::NftChain => wrong.extend(["inet filter", "arp filter input", "inet filter in;put"].map(String::from)),
+        Kind::Address => wrong.extend(["1.2.3", "1.2.3.4/32", "host", "1.2.3.4, 1.2.3.5"].map(String::from)),
+        Kind::Target => {
+            wrong.extend(["10.1.2.3", "10.1.2.3 0", "10.1.2.3 65536", "host 22", "10.1.2.3:22"].map(String::from))
+        }
         Kind::Text | Kind::Path => {}
     }
     wrong

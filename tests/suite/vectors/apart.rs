@@ -140,7 +140,7 @@ fn examine(gate: &mut Gate, datagram: &Datagram) -> Box<Pending> {
 fn refused(examined: Examined) -> Reason {
     match examined {
         Examined::Final(Verdict::Refuse(refusal)) => refusal.reason,
-        Examined::Final(Verdict::Open(opening)) => panic!("opened: {opening:?}"),
+        Examined::Final(permitted) => panic!("permitted: {permitted:?}"),
         Examined::Pending(_) => panic!("it waits again"),
     }
 }

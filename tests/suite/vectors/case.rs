@@ -36,6 +36,12 @@ pub enum Verdict {
     Reject,
 }
 
+impl Verdict {
+    pub fn of(refused: Option<&str>) -> Self {
+        if refused.is_some() { Verdict::Reject } else { Verdict::Accept }
+    }
+}
+
 pub struct Case {
     pub id: String,
     pub payload: Vec<u8>,
@@ -44,8 +50,6 @@ pub struct Case {
     pub passphrase: Option<String>,
     /// Decoded fields, where the vector has them.
     pub fields: Value,
-    /// Command messages and NAT decode, but the features are not built yet: refused with this reason.
-    pub not_built: Option<&'static str>,
     /// Why it is refused, in the words of the specification.
     pub class: Option<String>,
     expect: Verdict,
@@ -73,12 +77,6 @@ impl Case {
         let flag = |name: &str| vector[name].as_bool().unwrap_or(false);
         // What the daemon makes of it, where it adds a rule of its own to decoding.
         let expected = expect["server"].as_str().or(expect["result"].as_str()).unwrap();
-        let not_built = match fields["message_type"].as_u64() {
-            Some(0) => Some("command-disabled"),
-            Some(2 | 4 | 5 | 6) => Some("nat-disabled"),
-            _ => None,
-        };
-        let not_built = not_built.filter(|_| expected == "accept");
         Some(Self {
             stanza: stanza(&vector["server"]),
             passphrase: vector["server"]["GPG_DECRYPT_PW"].as_str().filter(|pw| !pw.is_empty()).map(str::to_owned),
@@ -89,7 +87,6 @@ impl Case {
             id,
             payload,
             fields,
-            not_built,
         })
     }
 
@@ -114,17 +111,18 @@ impl Case {
         if self.id == ELGAMAL { self.expect == ours } else { self.fits(ours) }
     }
 
-    pub fn deviates(&self) -> bool {
-        DEVIATIONS.iter().any(|(id, ..)| *id == self.id)
+    /// For what must be switched on: the reason of the refusal when it is not.
+    pub fn switch(&self) -> Option<&'static str> {
+        match self.fields["message_type"].as_u64() {
+            _ if self.expect == Verdict::Reject => None,
+            Some(0) => Some("command-disabled"),
+            Some(2 | 4 | 5 | 6) => Some("nat-disabled"),
+            _ => None,
+        }
     }
 
-    /// A refusal by this reason means that the packet was understood.
-    pub fn verdict_of(&self, refused: Option<&str>) -> Verdict {
-        match refused {
-            None => Verdict::Accept,
-            Some(reason) if Some(reason) == self.not_built => Verdict::Accept,
-            Some(_) => Verdict::Reject,
-        }
+    pub fn deviates(&self) -> bool {
+        DEVIATIONS.iter().any(|(id, ..)| *id == self.id)
     }
 }
 
@@ -136,9 +134,7 @@ fn stanza(server: &Value) -> String {
     let Some(settings) = server.as_object() else { return String::new() };
     let mut lines = String::new();
     for (name, value) in settings {
-        // Refused as not supported yet; without it such messages are refused by policy.
-        let left_out = name == "ENABLE_CMD_EXEC" || value == "";
-        if !left_out {
+        if value != "" {
             lines.push_str(&format!("{name} {}\n", value.as_str().unwrap()));
         }
     }

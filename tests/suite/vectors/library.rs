@@ -83,10 +83,10 @@ fn judge(case: &Case) -> Result<Verdict, String> {
     });
 
     let refused = match gate(stanzas, keys).handle(&datagram, NOW) {
-        GateVerdict::Open(_) => None,
+        GateVerdict::Open(_) | GateVerdict::Run(_) => None,
         GateVerdict::Refuse(refusal) => Some(refusal.reason.class()),
     };
-    let verdict = case.verdict_of(refused);
+    let verdict = Verdict::of(refused);
     if let (Some(class), Some(ours)) = (&case.class, refused)
         && class != ours
         && !OTHER_NAMES.contains(&(class, ours))

@@ -13,12 +13,14 @@ use serde_json::Value;
 use super::case::{self, Case, Verdict};
 use crate::openpgp::vectors::receiver_files;
 use crate::support::gpg::Home;
-use crate::support::netns::World;
-use crate::support::peers::{Daemon, Maker, Settings};
+use crate::support::netns::{SPA_PORT, World};
+use crate::support::peers::{Daemon, Maker, READY, Settings};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, within};
 
-pub const CONF: &str = "ENABLE_SPA_PACKET_AGING N;\nENABLE_SPA_OVER_HTTP Y;\nENABLE_X_FORWARDED_FOR Y;\n";
+const PLAIN: &str = "ENABLE_SPA_PACKET_AGING N;\nENABLE_SPA_OVER_HTTP Y;\nENABLE_X_FORWARDED_FOR Y;\n";
+pub const CONF: &str = "ENABLE_SPA_PACKET_AGING N;\nENABLE_SPA_OVER_HTTP Y;\nENABLE_X_FORWARDED_FOR Y;\n\
+                        ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_LOCAL_NAT Y;\n";
 
 /// Stanzas that our configuration refuses: they are judged by the library test, and would stop the daemon. (gpg reads the
 /// first of them: see below.)
@@ -73,29 +75,42 @@ fn the_daemon_decides_alike_on_what_a_savefile_holds() {
     check(&cases, &said, REPLAYS, Case::fits);
 }
 
-/// NAT and commands are switched off, here and there: then the original refuses these vectors for the same reason as we.
+/// NAT and commands are off unless somebody switches them on: then the original refuses these vectors for the same reason
+/// as we.
 #[test]
-fn what_is_switched_off_is_refused_by_the_original_too() {
+fn what_is_switched_off_is_refused_by_both() {
     let mut cases = cases();
-    cases.retain(|_, case| case.not_built.is_some() && !case.stanza.contains("GPG_"));
+    cases.retain(|_, case| case.switch().is_some() && !case.stanza.contains("GPG_"));
     assert_eq!(cases.len(), SWITCHED_OFF);
-    let world = World::new();
-    let settings = Settings::new(&world, CONF, &access(&cases, |_| String::new())).interface(None);
-    let daemon = Daemon::launch(&world, Maker::Original, &settings, &["--udp-server"]);
-    daemon.logs.expect(&["Kicking off UDP server"]);
-    // It says so before it listens.
-    let listens = || world.server.run("ss", &["-lun"]).contains(":62201 ");
-    assert!(within(PATIENCE, listens), "{}", daemon.logs.text());
-    for (source, case) in &cases {
-        world.server.send(IpAddr::V4(*source), (Ipv4Addr::LOCALHOST.into(), 62201), &case.payload);
-        match case.not_built {
-            Some("nat-disabled") => {
-                daemon.logs.expect(&[&format!("SPA packet from {source} requested NAT access, but")])
-            }
-            _ => daemon.logs.expect(&[&format!("[{source}]"), "SPA Command messages are not allowed"]),
-        };
+    for case in cases.values_mut() {
+        case.stanza = case.stanza.replace("ENABLE_CMD_EXEC Y\n", "");
     }
-    daemon.stop();
+    for (maker, ready) in [(Maker::Original, "Kicking off UDP server"), (Maker::Ours, READY)] {
+        let world = World::new();
+        let settings = Settings::new(&world, PLAIN, &access(&cases, |_| String::new())).interface(None);
+        let daemon = Daemon::launch(&world, maker, &settings, &["--udp-server", "--test", "-v"]);
+        daemon.logs.expect(&[ready]);
+        // The original says so before it listens.
+        let socket = format!(":{:04X} ", SPA_PORT);
+        let listens = || world.server.run("cat", &["/proc/net/udp", "/proc/net/udp6"]).contains(&socket);
+        assert!(within(PATIENCE, listens), "{maker:?} does not listen");
+        for (source, case) in &cases {
+            world.server.send(IpAddr::V4(*source), (Ipv4Addr::LOCALHOST.into(), 62201), &case.payload);
+            let ours = [format!("src={source} "), format!("reason={}", case.switch().unwrap())];
+            let original = match case.switch() {
+                Some("nat-disabled") => [format!("SPA packet from {source} requested NAT access, but"), String::new()],
+                _ => [format!("[{source}]"), "SPA Command messages are not allowed".to_owned()],
+            };
+            // What is no NAT request at all to us is refused before.
+            let expected = match maker {
+                Maker::Original => original,
+                Maker::Ours if case.lenient => [format!("src={source} "), "refuse".to_owned()],
+                Maker::Ours => ours,
+            };
+            daemon.logs.expect(&[&*expected[0], &*expected[1]]);
+        }
+        daemon.stop();
+    }
 }
 
 /// All OpenPGP vectors once more, read by gpg: it has ElGamal as well, and does not know a wrong passphrase at start.
@@ -152,13 +167,13 @@ fn check(cases: &BTreeMap<Ipv4Addr, Case>, journal: &str, expected: usize, fits:
             None => false,
             Some(None) if is_replay => false,
             Some(Some(reason)) if reason == "replay" => is_replay,
-            Some(refused) => fits(case, case.verdict_of(refused.as_deref())),
+            Some(refused) => fits(case, Verdict::of(refused.as_deref())),
         };
         if !right {
             wrong.push(format!("{} ({source}): {verdict:?}", case.id));
         }
         replays += usize::from(verdict == Some(Some("replay".into())));
-        let understood = verdict.is_some_and(|refused| case.verdict_of(refused.as_deref()) == Verdict::Accept);
+        let understood = verdict.is_some_and(|refused| Verdict::of(refused.as_deref()) == Verdict::Accept);
         taken.extend(understood.then_some(&case.fields));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -175,7 +190,7 @@ fn verdict(line: &str, source: Ipv4Addr) -> Option<Option<String>> {
     let word = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
     let ours = word("src=") == Some(&source.to_string());
     match line.split(' ').next()? {
-        "open" if ours => Some(None),
+        "open" | "run" if ours => Some(None),
         "refuse" if ours => Some(word("reason=").map(str::to_owned)),
         _ => None,
     }
