@@ -17,6 +17,7 @@ mod docs;
 mod firewall;
 mod flood;
 mod matrix;
+mod nat;
 mod openpgp;
 mod resilience;
 mod stories;

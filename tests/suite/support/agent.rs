@@ -4,7 +4,7 @@
 //! request per line on its standard input and ends with it: when the test dies, its namespaces vanish.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -112,6 +112,7 @@ struct Helper {
     captured: Arc<Mutex<Vec<String>>>,
     floods: Vec<std::thread::JoinHandle<Result<u64, String>>>,
     calm: Arc<AtomicBool>,
+    held: Option<TcpStream>,
 }
 
 impl Helper {
@@ -124,6 +125,21 @@ impl Helper {
                 let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
                 let open = scan(from.parse()?, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
                 Ok(open.iter().map(u16::to_string).collect::<Vec<_>>().join(" "))
+            }
+            ["greeting", from, to, port, millis] => {
+                let to = SocketAddr::new(to.parse()?, port.parse()?);
+                let (_, text) = greeted(from.parse()?, to, Duration::from_millis(millis.parse()?))?;
+                Ok(text)
+            }
+            ["hold", from, to, port, millis] => {
+                let to = SocketAddr::new(to.parse()?, port.parse()?);
+                let (connection, text) = greeted(from.parse()?, to, Duration::from_millis(millis.parse()?))?;
+                self.held = Some(connection);
+                Ok(text)
+            }
+            ["held", millis] => {
+                let held = self.held.as_ref().ok_or("nothing is held")?;
+                echoes(held, Duration::from_millis(millis.parse()?)).map(|echoes| echoes.to_string())
             }
             ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
             ["knock", from, to, port, millis, hex] => {
@@ -218,15 +234,43 @@ impl Flood {
     }
 }
 
-/// A service that greets, so that a connection is proven by a byte that came back through the firewall.
+/// A service that greets whom it sees and then echoes, so that a connection is proven by bytes that came back through the
+/// firewall.
 fn listen(port: u16) -> Result<String, Failure> {
     let listener = TcpListener::bind(("::", port))?;
     std::thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
-            let _ = connection.write_all(GREETING);
+            let peer = connection.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
+            let _ = writeln!(connection, "{GREETING} {}", peer.unwrap_or_default());
+            std::thread::spawn(move || std::io::copy(&mut &connection, &mut &connection));
         }
     });
     Ok(String::new())
+}
+
+/// Connects within `limit`, and reads what address of ours the service sees.
+fn greeted(from: IpAddr, to: SocketAddr, limit: Duration) -> Result<(TcpStream, String), Failure> {
+    let end = Instant::now() + limit;
+    let socket = connecting(from, to)?.ok_or("refused")?;
+    if !ready(&socket, PollFlags::OUT, end)? {
+        return Err("no answer".into());
+    }
+    sockopt::socket_error(&socket)??;
+    let connection = TcpStream::from(socket);
+    if !ready(&connection, PollFlags::IN, end)? {
+        return Err("no greeting".into());
+    }
+    connection.set_nonblocking(false)?;
+    let mut line = String::new();
+    BufReader::new(&connection).read_line(&mut line)?;
+    Ok((connection, line.trim().trim_start_matches(GREETING).trim().to_owned()))
+}
+
+/// Whether a byte still goes there and back.
+fn echoes(mut connection: &TcpStream, limit: Duration) -> Result<bool, Failure> {
+    connection.write_all(b"?")?;
+    let answers = ready(connection, PollFlags::IN, Instant::now() + limit)?;
+    Ok(answers && connection.read(&mut [0])? == 1)
 }
 
 /// Which ports greet within `limit`; all are tried at once.
@@ -240,7 +284,7 @@ fn scan(from: IpAddr, to: IpAddr, ports: &[u16], limit: Duration) -> Result<Vec<
     for (port, socket) in waiting {
         if ready(&socket, PollFlags::OUT, end)? && sockopt::socket_error(&socket)?.is_ok() {
             let mut byte = [0; GREETING.len()];
-            let connection = std::net::TcpStream::from(socket);
+            let connection = TcpStream::from(socket);
             if ready(&connection, PollFlags::IN, end)? && (&connection).read(&mut byte)? > 0 {
                 open.push(port);
             }
@@ -267,7 +311,7 @@ fn knock(
         let half_a_millisecond = Duration::from_micros(500).try_into()?;
         if poll(&mut waiting, Some(&half_a_millisecond))? > 0 {
             let first = waiting.iter().position(|fd| !fd.revents().is_empty()).ok_or("nothing is ready")?;
-            let connection = std::net::TcpStream::from(tries.into_iter().flatten().nth(first).ok_or("no such try")?);
+            let connection = TcpStream::from(tries.into_iter().flatten().nth(first).ok_or("no such try")?);
             connection.set_nonblocking(false)?;
             let mut byte = [0; GREETING.len()];
             (&connection).read_exact(&mut byte)?;
@@ -318,4 +362,4 @@ pub fn from_hex(text: &str) -> Result<Vec<u8>, std::num::ParseIntError> {
 const ROLE: &str = "FWKNOP_TEST_AGENT";
 const GOOD: &str = "@good ";
 const BAD: &str = "@bad ";
-const GREETING: &[u8] = b"hello\n";
+const GREETING: &str = "hello";

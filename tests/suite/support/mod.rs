@@ -1,6 +1,7 @@
 //! What the behaviour tests stand on: two hosts made of network namespaces, the programs of both makers, GnuPG homes.
 
 pub mod agent;
+pub mod gateway;
 pub mod gpg;
 pub mod logs;
 pub mod netns;
@@ -34,6 +35,7 @@ pub fn package_of(program: &str) -> &str {
         "nft" => "nftables",
         "ip" => "iproute2",
         "iptables" => "iptables",
+        "sysctl" => "procps",
         "unshare" | "nsenter" | "setpriv" => "util-linux",
         "gpg" => "gnupg",
         "gpgconf" => "gpgconf",

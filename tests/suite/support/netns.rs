@@ -28,13 +28,7 @@ impl World {
     pub fn new() -> Self {
         let own_users = !rustix::process::geteuid().is_root();
         let server = Host::new(holder(own_users), own_users, "srv0");
-        let mut enter = server.command("unshare");
-        enter.arg("-n");
-        let client = Host::new(enter, own_users, "cli0");
-        server.run(
-            "ip",
-            &["link", "add", "srv0", "type", "veth", "peer", "name", "cli0", "netns", &client.pid.to_string()],
-        );
+        let client = server.neighbour("cli0", "srv0");
         server.configure(&[SERVER, SERVER_V6]);
         client.configure(&[CLIENT, NEIGHBOUR, CLIENT_V6, NEIGHBOUR_V6]);
         Self { server, client }
@@ -203,20 +197,38 @@ impl Host {
         self.ask(&format!("send {from} {to} {}", to_hex(payload)));
     }
 
-    fn configure(&self, addresses: &[&str]) {
-        let mut batch = format!("link set lo up\nlink set {} up\n", self.device);
+    /// A host of the same kind, joined to this one by a cable of its own: `device` there, `port` here.
+    pub fn neighbour(&self, device: &'static str, port: &str) -> Host {
+        let mut enter = self.command("unshare");
+        enter.arg("-n");
+        let other = Host::new(enter, self.own_users, device);
+        let pid = other.pid.to_string();
+        self.run("ip", &["link", "add", port, "type", "veth", "peer", "name", device, "netns", &pid]);
+        other
+    }
+
+    pub fn configure(&self, addresses: &[&str]) {
+        self.configure_device(self.device, addresses);
+    }
+
+    pub fn configure_device(&self, device: &str, addresses: &[&str]) {
+        let mut batch = format!("link set lo up\nlink set {device} up\n");
         for address in addresses {
             // Without `nodad` an IPv6 address could not be used for the first second.
             let kind = if address.contains(':') { ("64", "nodad") } else { ("24", "") };
-            batch.push_str(&format!("address add {address}/{} dev {} {}\n", kind.0, self.device, kind.1));
+            batch.push_str(&format!("address add {address}/{} dev {device} {}\n", kind.0, kind.1));
         }
         self.feed("ip", &["-batch", "-"], &batch);
     }
 
     /// A request to the helper process in this namespace, which must succeed.
     pub fn ask(&self, request: &str) -> String {
-        let mut agent = self.agent.lock().expect("another thread of this test has failed");
-        agent.ask(request).unwrap_or_else(|why| panic!("{request}: {why}"))
+        self.try_ask(request).unwrap_or_else(|why| panic!("{request}: {why}"))
+    }
+
+    /// One that may fail.
+    pub fn try_ask(&self, request: &str) -> Result<String, String> {
+        self.agent.lock().expect("another thread of this test has failed").ask(request)
     }
 }
 
@@ -233,9 +245,9 @@ fn address(text: &str) -> IpAddr {
 pub const CLIENT: &str = "10.71.0.2";
 pub const NEIGHBOUR: &str = "10.71.0.3";
 pub const SERVER: &str = "10.71.0.1";
-const CLIENT_V6: &str = "fd71::2";
+pub const CLIENT_V6: &str = "fd71::2";
 const NEIGHBOUR_V6: &str = "fd71::3";
-const SERVER_V6: &str = "fd71::1";
+pub const SERVER_V6: &str = "fd71::1";
 
 pub const SPA_PORT: u16 = 62201;
 

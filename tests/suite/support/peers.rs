@@ -82,6 +82,22 @@ impl Settings {
         self.finish(world.server.command(maker.daemon()))
     }
 
+    /// The same for our daemon, with an `/etc/hosts` of its own.
+    pub fn command_with_hosts(&self, world: &World, hosts: &str) -> Command {
+        self.dir.write("hosts", hosts);
+        let mut command = world.server.command("unshare");
+        command.args(["-m", "sh", "-ec", r#"mount --bind "$0" /etc/hosts && exec "$@""#]);
+        command.arg(self.path("hosts")).arg(Maker::Ours.daemon());
+        self.finish(command)
+    }
+
+    /// What our daemon's back-end finds open.
+    pub fn list(&self, world: &World) -> String {
+        let mut command = self.command(world, Maker::Ours);
+        command.arg("--fw-list");
+        said(&bounded(command, PATIENCE))
+    }
+
     /// The same for our daemon, with a `/dev` of its own in which `log` is the socket at this path.
     pub fn command_with_syslog(&self, world: &World, socket: &Path) -> Command {
         const SCRIPT: &str = r#"

@@ -1,0 +1,307 @@
+//! What a grant can lead to, with real connections between three hosts: impossible before the knock, possible after it, for
+//! nobody else and to nothing else, impossible when its time is over, and unaffected where they exist already.
+
+use std::time::{Duration, Instant};
+
+use crate::support::gateway::{Gateway, INNER_SIDE, OTHER_INNER, Wall, Way, to_gateway, to_gateway_v6, to_inner};
+use crate::support::netns::{CLIENT, CLIENT_V6, NEIGHBOUR, SERVER, SERVER_V6};
+use crate::support::peers::{Client, Daemon, Maker, Settings};
+use crate::support::within;
+
+#[test]
+fn ports_of_this_host() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall);
+        Case { ports: &[22, 80], ..Case::new(&["-A", "tcp/22,tcp/80"], to_gateway(22), CLIENT) }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn ports_of_this_host_over_ipv6() {
+    for_each_wall(|wall| {
+        Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6).prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn the_way_back_where_replies_are_dropped() {
+    for_each_wall(|wall| {
+        let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
+        // Nothing lets the replies of a held connection out once the grant is over.
+        let way = Case { conf: "ENABLE_IPT_OUTPUT Y;", survives: false, ..way };
+        way.prove(wall, Gateway::new(wall).with_output_dropped(wall));
+    });
+}
+
+#[test]
+fn only_the_address_the_packet_was_sent_to() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_in();
+        let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 22) };
+        let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
+        Case { conf: "ENABLE_DESTINATION_RULE Y;", shut: vec![elsewhere], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn forwarding_to_an_inner_host() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back().with_way_in();
+        let other = Way { from: CLIENT, to: (OTHER_INNER, 22) };
+        let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
+        let way = Case::new(knock, to_gateway(5555), CLIENT);
+        Case { conf: FORWARDING, shut: vec![to_gateway(22), to_inner(80), other], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn forwarding_over_ipv6() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
+        let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
+        Case { conf: FORWARDING, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn all_ports_of_a_request_are_forwarded() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let knock = &["-A", "tcp/5555,tcp/6666", "-N", "10.72.0.2:22"];
+        let way = Case::new(knock, to_gateway(5555), CLIENT);
+        Case { conf: FORWARDING, ports: &[5555, 6666], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn forwarding_in_the_name_of_this_host() {
+    for_each_wall(|wall| {
+        let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+        let way = Case::new(knock, to_gateway(5555), INNER_SIDE);
+        Case { conf, ..way }.prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn forwarding_over_ipv6_in_the_name_of_this_host() {
+    for_each_wall(|wall| {
+        let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+        let way = Case::new(knock, to_gateway_v6(5555), "fd72::1");
+        Case { conf, ..way }.prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn forwarding_in_the_name_of_an_address() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall);
+        gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
+        let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP 10.72.0.9;";
+        let way = Case::new(knock, to_gateway(5555), "10.72.0.9");
+        Case { conf, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_target_that_the_stanza_forces() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let way = Case::new(&["-A", "tcp/5555"], to_gateway(5555), CLIENT);
+        Case { conf: FORWARDING, stanza: "FORCE_NAT 10.72.0.2 22", ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_target_and_a_source_that_the_stanza_forces() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall);
+        gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
+        let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_SNAT 10.72.0.9";
+        let way = Case::new(&["-A", "tcp/5555", "-N", "10.72.0.3:80"], to_gateway(5555), "10.72.0.9");
+        Case { conf: "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;", stanza, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn another_port_of_this_host() {
+    for_each_wall(|wall| {
+        let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
+        let way = Case::new(knock, to_gateway(5555), CLIENT);
+        Case { conf: "ENABLE_IPT_LOCAL_NAT Y;", shut: vec![to_gateway(22), to_gateway(80)], ..way }
+            .prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn another_port_of_this_host_over_ipv6() {
+    for_each_wall(|wall| {
+        let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
+        let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
+        Case { conf: "ENABLE_IPT_LOCAL_NAT Y;", shut: vec![to_gateway_v6(22)], ..way }.prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn all_ports_of_an_inner_host() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_gateway(22), CLIENT);
+        Case { conf: FORWARDING, stanza: "FORWARD_ALL Y", ports: &[22, 80], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_gateway_for_whatever_the_client_sends() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_in();
+        let stanza = "FORWARD_ALL Y\nFORCE_MASQUERADE Y\nDISABLE_DNAT Y";
+        let way = Case::new(&["-A", "tcp/22"], to_inner(80), INNER_SIDE);
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+        Case { conf, stanza, shut: vec![to_gateway(22)], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn an_inner_host_under_its_own_address() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back().with_way_in();
+        let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_inner(22), CLIENT);
+        let shut = vec![to_gateway(22), to_inner(80)];
+        Case { conf: FORWARDING, stanza: "DISABLE_DNAT Y", shut, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_target_by_name() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let knock = &["-A", "tcp/5555", "-N", "inner.example:22"];
+        let way = Case::new(knock, to_gateway(5555), CLIENT);
+        let hosts = "127.0.0.1 inner.example\n10.72.0.3 inner.example\n10.72.0.2 inner.example\n";
+        let stanza = "NAT_DESTINATIONS 10.72.0.2";
+        Case { conf: FORWARDING, stanza, hosts, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn what_a_stanza_does_not_allow_is_refused_and_opens_nothing() {
+    for_each_wall(|wall| {
+        let gateway = Gateway::new(wall).with_way_back().with_way_in();
+        let case =
+            Case { conf: FORWARDING, stanza: "NAT_DESTINATIONS 10.72.0.2", ..Case::new(&[], to_gateway(22), "") };
+        let (client, daemon, _settings) = case.start(wall, &gateway);
+        for (target, why) in [
+            ("10.72.0.3:22", "reason=nat-target"),
+            ("127.0.0.1:22", "reason=nat-target"),
+            ("0.0.0.0:22", "reason=nat-target"),
+            ("no-such-host.invalid:22", "reason=name-not-found"),
+        ] {
+            client.knock(&gateway.world.client, Maker::Ours, &["-n", "gate", "-A", "tcp/5555", "-N", target]);
+            daemon.logs.expect(&[why]);
+        }
+        let local = ["-n", "gate", "-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
+        client.knock(&gateway.world.client, Maker::Ours, &local);
+        daemon.logs.expect(&["reason=nat-disabled"]);
+        for way in [to_gateway(5555), to_gateway(22), Way { from: CLIENT, to: (OTHER_INNER, 22) }] {
+            assert_eq!(gateway.connects(way), None, "{way:?}");
+        }
+        daemon.stop();
+    });
+}
+
+/// A request, and what it must make possible.
+struct Case {
+    conf: &'static str,
+    /// Lines of the stanza.
+    stanza: &'static str,
+    /// Of `/etc/hosts`.
+    hosts: &'static str,
+    knock: &'static [&'static str],
+    way: Way,
+    /// The ports of the way's end that are open.
+    ports: &'static [u16],
+    /// Whom the service sees.
+    seen: &'static str,
+    /// What stays shut meanwhile.
+    shut: Vec<Way>,
+    /// A connection goes on after the grant.
+    survives: bool,
+}
+
+impl Case {
+    fn new(knock: &'static [&'static str], way: Way, seen: &'static str) -> Self {
+        let ports = &[];
+        Case { conf: "", stanza: "", hosts: "", knock, way, ports, seen, shut: Vec::new(), survives: true }
+    }
+
+    fn start(&self, wall: Wall, gateway: &Gateway) -> (Client, Daemon, Settings) {
+        for host in [&gateway.world.server, &gateway.inner] {
+            for port in SERVICES {
+                host.ask(&format!("listen {port}"));
+            }
+        }
+        let access =
+            format!("SOURCE ANY\nKEY key\nHMAC_KEY tag\nFW_ACCESS_TIMEOUT {}\n{}\n", LIFETIME.as_secs(), self.stanza);
+        let settings = Settings::new(&gateway.world, &format!("{}{}", wall.conf(), self.conf), &access);
+        let (from, to) = if self.way.is_v6() { (CLIENT_V6, SERVER_V6) } else { (CLIENT, SERVER) };
+        let client = Client::new(&format!("[gate]\nSPA_SERVER {to}\nALLOW_IP {from}\nKEY key\nHMAC_KEY tag\n"));
+        let mut command = settings.command_with_hosts(&gateway.world, self.hosts);
+        command.arg("-f");
+        let daemon = Daemon::follow(command);
+        daemon.logs.expect(&[crate::support::peers::READY]);
+        (client, daemon, settings)
+    }
+
+    fn prove(self, wall: Wall, gateway: Gateway) {
+        let (client, daemon, settings) = self.start(wall, &gateway);
+        let ports = if self.ports.is_empty() { &[self.way.to.1] } else { self.ports };
+        let ways = || ports.iter().map(|port| Way { to: (self.way.to.0, *port), ..self.way });
+        for way in ways() {
+            assert_eq!(gateway.connects(way), None, "{wall:?}: open before the knock: {way:?}");
+        }
+
+        let args = [&["-n", "gate"], self.knock].concat();
+        client.knock(&gateway.world.client, Maker::Ours, &args);
+        let knocked = Instant::now();
+        for way in ways() {
+            let seen = gateway.opens(way);
+            assert_eq!(seen.as_deref(), Some(self.seen), "{wall:?}: {way:?}; the daemon said:\n{}", daemon.logs.text());
+        }
+        assert!(gateway.hold(self.way).is_some());
+        if !self.way.is_v6() {
+            let stranger = Way { from: NEIGHBOUR, ..self.way };
+            assert_eq!(gateway.connects(stranger), None, "{wall:?}: open for somebody else");
+        }
+        for way in &self.shut {
+            assert_eq!(gateway.connects(*way), None, "{wall:?}: open as well: {way:?}");
+        }
+        assert!(gateway.holds() && knocked.elapsed() < LIFETIME, "this machine is too slow for this test");
+
+        let closed = || ways().all(|way| gateway.connects(way).is_none());
+        assert!(within(LIFETIME + LATE, closed), "{wall:?}: still open after {:?}", knocked.elapsed());
+        assert!(knocked.elapsed() >= LIFETIME, "{wall:?}: closed early");
+        assert_eq!(gateway.holds(), self.survives, "{wall:?}: the connection that was there before");
+        let listed = settings.list(&gateway.world);
+        assert!(listed.contains("nothing is open"), "{wall:?}: {listed}");
+        daemon.stop();
+    }
+}
+
+/// Side by side: each has hosts of its own, and most of the time is waiting.
+fn for_each_wall(prove: fn(Wall)) {
+    std::thread::scope(|scope| {
+        for wall in Wall::ALL {
+            scope.spawn(move || prove(wall));
+        }
+    });
+}
+
+const FORWARDING: &str = "ENABLE_IPT_FORWARDING Y;";
+const SERVICES: [u16; 2] = [22, 80];
+const LIFETIME: Duration = Duration::from_secs(6);
+/// Two seconds at most, and a try takes one.
+const LATE: Duration = Duration::from_secs(3);

@@ -1,0 +1,158 @@
+//! Three hosts: a client, a gateway whose firewall drops everything, and an inner host behind it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::netns::{CLIENT, CLIENT_V6, Host, NO_ANSWER, SERVER, SERVER_V6, World};
+use super::{PATIENCE, within};
+
+/// The firewalls that grants are tested with, all of them in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wall {
+    Nftables,
+}
+
+pub struct Gateway {
+    /// Its server is the gateway.
+    pub world: World,
+    pub inner: Host,
+}
+
+/// One connection: who connects, and to what.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub from: &'static str,
+    pub to: (&'static str, u16),
+}
+
+impl Gateway {
+    pub fn new(wall: Wall) -> Self {
+        let world = World::new();
+        let inner = world.server.neighbour("inn0", "srv1");
+        world.server.configure_device("srv1", &[INNER_SIDE, INNER_SIDE_V6]);
+        inner.configure(&[INNER, OTHER_INNER, INNER_V6]);
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            world.server.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
+        }
+        wall.drop(&world.server, "accept");
+        Self { world, inner }
+    }
+
+    /// The inner host answers everybody, by way of the gateway: without it, it answers only its own network.
+    pub fn with_way_back(self) -> Self {
+        self.inner.run("ip", &["route", "add", "default", "via", INNER_SIDE]);
+        self.inner.run("ip", &["-6", "route", "add", "default", "via", INNER_SIDE_V6]);
+        self
+    }
+
+    /// The client knows that the inner network is behind the gateway.
+    pub fn with_way_in(self) -> Self {
+        self.world.client.run("ip", &["route", "add", "10.72.0.0/24", "via", SERVER]);
+        self.world.client.run("ip", &["-6", "route", "add", "fd72::/64", "via", SERVER_V6]);
+        self
+    }
+
+    /// Replies need rules of their own as well.
+    pub fn with_output_dropped(self, wall: Wall) -> Self {
+        wall.drop(&self.world.server, "drop");
+        self
+    }
+
+    /// The address under which the service sees the connection; `None` when there is none.
+    pub fn connects(&self, way: Way) -> Option<String> {
+        self.greeting("greeting", way, NO_ANSWER)
+    }
+
+    /// Waits for the way to open.
+    pub fn opens(&self, way: Way) -> Option<String> {
+        let mut seen = None;
+        within(PATIENCE, || {
+            seen = self.greeting("greeting", way, Duration::from_millis(300));
+            seen.is_some()
+        });
+        seen
+    }
+
+    /// Connects and keeps the connection, for [`holds`](Self::holds).
+    pub fn hold(&self, way: Way) -> Option<String> {
+        self.greeting("hold", way, NO_ANSWER)
+    }
+
+    /// Whether bytes still go there and back.
+    pub fn holds(&self) -> bool {
+        self.world.client.ask(&format!("held {}", NO_ANSWER.as_millis())) == "true"
+    }
+
+    fn greeting(&self, request: &str, way: Way, limit: Duration) -> Option<String> {
+        let Way { from, to: (to, port) } = way;
+        let request = format!("{request} {from} {to} {port} {}", limit.as_millis());
+        self.world.client.try_ask(&request).ok()
+    }
+}
+
+impl Wall {
+    pub const ALL: [Wall; 1] = [Wall::Nftables];
+
+    /// An administrator's rules, as he would write them: everything is dropped but what is established.
+    fn drop(self, host: &Host, output: &str) {
+        match self {
+            Wall::Nftables => {
+                let rules = NFTABLES.replace("OUTPUT", output);
+                host.feed("nft", &["-f", "-"], &rules);
+            }
+        }
+    }
+
+    /// What `fwknopd.conf` says about it.
+    pub fn conf(self) -> &'static str {
+        match self {
+            Wall::Nftables => "",
+        }
+    }
+}
+
+/// From the client's address to a service of the gateway, or of the inner host.
+pub fn to_gateway(port: u16) -> Way {
+    Way { from: CLIENT, to: (SERVER, port) }
+}
+
+pub fn to_inner(port: u16) -> Way {
+    Way { from: CLIENT, to: (INNER, port) }
+}
+
+pub fn to_gateway_v6(port: u16) -> Way {
+    Way { from: CLIENT_V6, to: (SERVER_V6, port) }
+}
+
+impl Way {
+    pub fn is_v6(&self) -> bool {
+        self.from.parse::<IpAddr>().expect("an address").is_ipv6()
+    }
+}
+
+pub const INNER: &str = "10.72.0.2";
+pub const OTHER_INNER: &str = "10.72.0.3";
+pub const INNER_V6: &str = "fd72::2";
+/// The gateway, as the inner host sees it.
+pub const INNER_SIDE: &str = "10.72.0.1";
+pub const INNER_SIDE_V6: &str = "fd72::1";
+
+const NFTABLES: &str = "
+    flush ruleset
+    table inet filter {
+        chain input {
+            type filter hook input priority filter; policy drop;
+            iif lo accept
+            ct state established,related accept
+            meta l4proto ipv6-icmp accept
+        }
+        chain forward {
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+        }
+        chain output {
+            type filter hook output priority filter; policy OUTPUT;
+            meta l4proto ipv6-icmp accept
+        }
+    }
+";
