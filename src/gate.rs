@@ -6,13 +6,15 @@
 //! furthest.
 //!
 //! Public-key work is the one thing here that takes long. [`Gate::examine`] stops before it and hands out what is
-//! [`Pending`]; whoever holds that does the work wherever it likes, and [`Gate::conclude`] takes the packet further.
+//! [`Pending`]; whoever holds that does the work wherever it likes, and [`Gate::conclude`] takes the packet further. Writing
+//! to the disk is the other: several verdicts share one write, and are [`Unsettled`] until [`Gate::settle`] has made it.
 //! [`Gate::handle`] does all of it in one go.
 
 mod passage;
 mod pending;
 mod recent;
 mod spent;
+mod unsettled;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,11 +28,12 @@ use crate::replay::{ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::Timestamp;
 use passage::{Passage, Permitted, Stop, refuse_seen};
-use pending::Progress;
+use pending::{Era, Progress};
 use recent::Recent;
 use spent::Spent;
 
 pub use pending::{Pending, Worked};
+pub use unsettled::Unsettled;
 
 /// Everything that decides on packets.
 pub struct Gate {
@@ -44,8 +47,7 @@ pub struct Gate {
     /// The stanza that let an address in last: most likely the one whose tag fits the next packet from there.
     likely: Recent<IpAddr, StanzaId>,
     trouble: Option<StoreError>,
-    /// How often the keyrings and stanzas were exchanged.
-    reloads: u64,
+    era: Era,
 }
 
 /// What holds for all stanzas.
@@ -66,7 +68,7 @@ pub enum Verdict {
 
 /// How far a datagram has come.
 pub enum Examined {
-    Final(Verdict),
+    Final(Unsettled),
     Pending(Box<Pending>),
 }
 
@@ -108,7 +110,7 @@ impl Gate {
             spent: Spent::default(),
             likely: Recent::new(LIKELY),
             trouble: None,
-            reloads: 0,
+            era: Era::default(),
         }
     }
 
@@ -118,7 +120,7 @@ impl Gate {
         (self.rules, self.access, self.keyrings) = (rules, access, keyrings);
         self.spent = Spent::default();
         self.likely.clear();
-        self.reloads += 1;
+        self.era.reloads += 1;
         self.take_orphans()
     }
 
@@ -138,7 +140,7 @@ impl Gate {
         let mut examined = self.examine(datagram, now);
         loop {
             match examined {
-                Examined::Final(verdict) => return verdict,
+                Examined::Final(unsettled) => return self.settle_one(unsettled),
                 Examined::Pending(pending) => examined = self.conclude(pending.work(now), now),
             }
         }
@@ -152,15 +154,15 @@ impl Gate {
     /// Goes on where a datagram stopped. All that can have changed in the meantime is looked at again: what was seen, what
     /// is known to be refused, and after a reload everything, since the keys may be others.
     pub fn conclude(&mut self, worked: Worked, now: Timestamp) -> Examined {
-        let Worked { datagram, progress, reloads } = worked;
-        let progress = if reloads == self.reloads { progress } else { progress.anew() };
-        self.judge(&datagram, progress, now)
+        let Worked { datagram, progress, era } = worked;
+        self.judge(&datagram, progress.after(era, self.era), now)
     }
 
     fn judge(&mut self, datagram: &Datagram, progress: Progress, now: Timestamp) -> Examined {
+        let origin = datagram.origin;
         match self.admit(datagram, progress, now) {
-            Ok(verdict) => Examined::Final(verdict),
-            Err(Stop::Refused(refusal)) => Examined::Final(Verdict::Refuse(refusal)),
+            Ok(verdict) => Examined::Final(Unsettled { origin, verdict }),
+            Err(Stop::Refused(refusal)) => Examined::Final(Unsettled { origin, verdict: Verdict::Refuse(refusal) }),
             Err(Stop::Undecrypted(pending)) => Examined::Pending(pending),
         }
     }
@@ -196,7 +198,7 @@ impl Gate {
             remembered,
             refused,
             furthest,
-            reloads: self.reloads,
+            era: self.era,
         };
         let permitted = match passage.first_that_permits(&stanzas) {
             Ok(permitted) => permitted,

@@ -55,11 +55,16 @@ pub struct Entry {
 pub trait ReplayStore {
     fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
 
-    /// Remembers the whole entry, or nothing. Durable on return.
+    /// Remembers the whole entry, or nothing. Durable when [`settle`](Self::settle) has returned.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// Another knock than the one remembered with it takes the number: durable as well.
+    /// Another knock than the one remembered with it takes the number: durable in the same way.
     fn attribute(&mut self, _: GrantId, _: &Knock) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Makes durable what was remembered since the last time. When that fails, all of it is lost.
+    fn settle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -71,7 +76,7 @@ pub trait ReplayStore {
     /// Messages stamped before this moment must be refused: they may have been forgotten. It never moves back.
     fn floor(&self) -> Timestamp;
 
-    /// Drops what may be forgotten, and raises the floor.
+    /// Drops what may be forgotten, and raises the floor. Not before all is settled: then it does nothing.
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError>;
 }
 

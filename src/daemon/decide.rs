@@ -3,44 +3,61 @@
 use super::journal::{Closed, Level};
 use super::pool::Dropped;
 use super::run::Daemon;
-use crate::gate::{Examined, Opening, Refusal, Verdict};
-use crate::net::Origin;
+use crate::gate::{Examined, Opening, Refusal, Unsettled, Verdict};
 use crate::reason::Reason;
 use crate::spa::Datagram;
 use crate::time::Timestamp;
 
 impl Daemon<'_> {
-    pub fn handle(&mut self, datagram: &Datagram) {
+    /// As far as a packet comes before anything is written to the disk: what is decided waits in `batch`.
+    pub fn examine(&mut self, datagram: &Datagram, batch: &mut Vec<Unsettled>) {
         let now = Timestamp::now();
         let examined = self.gate.examine(datagram, now);
-        self.go_on(&datagram.origin, examined, now);
+        self.go_on(examined, batch, now);
     }
 
     /// Takes the packets further whose public-key work is done.
     pub fn conclude(&mut self) {
+        let mut batch = Vec::new();
         while let Some(worked) = self.pool.take() {
-            let (now, origin) = (Timestamp::now(), *worked.origin());
+            let now = Timestamp::now();
             let examined = self.gate.conclude(worked, now);
-            self.go_on(&origin, examined, now);
+            self.go_on(examined, &mut batch, now);
+        }
+        self.obey(batch);
+    }
+
+    fn go_on(&mut self, examined: Examined, batch: &mut Vec<Unsettled>, now: Timestamp) {
+        let pending = match examined {
+            Examined::Final(unsettled) => return batch.push(unsettled),
+            Examined::Pending(pending) => pending,
+        };
+        match self.pool.submit(pending, now) {
+            None => {}
+            Some(Dropped::Busy(pending)) => self.journal.refused(pending.origin(), &Reason::Busy.into(), now),
+            Some(Dropped::Twin(pending, first)) => {
+                let refusal = Refusal { first_seen: Some(Box::new(first)), ..Reason::Replay.into() };
+                self.journal.refused(pending.origin(), &refusal, now);
+            }
         }
     }
 
-    fn go_on(&mut self, origin: &Origin, examined: Examined, now: Timestamp) {
-        match examined {
-            Examined::Final(Verdict::Open(opening)) => self.open(opening, now),
-            Examined::Final(Verdict::Run(errand)) => self.run_errand(*errand),
-            Examined::Final(Verdict::Refuse(refusal)) => self.journal.refused(origin, &refusal, now),
-            Examined::Pending(pending) => match self.pool.submit(pending, now) {
-                None => {}
-                Some(Dropped::Busy(pending)) => self.journal.refused(pending.origin(), &Reason::Busy.into(), now),
-                Some(Dropped::Twin(pending, first)) => {
-                    let refusal = Refusal { first_seen: Some(Box::new(first)), ..Reason::Replay.into() };
-                    self.journal.refused(pending.origin(), &refusal, now);
-                }
-            },
+    /// One write for all verdicts of a batch, and then what they say.
+    pub fn obey(&mut self, batch: Vec<Unsettled>) {
+        if batch.is_empty() {
+            return;
         }
+        let settled = self.gate.settle(batch);
         if let Some(error) = self.gate.take_trouble() {
             self.journal.trouble(&error);
+        }
+        let now = Timestamp::now();
+        for (origin, verdict) in settled {
+            match verdict {
+                Verdict::Open(opening) => self.open(opening, now),
+                Verdict::Run(errand) => self.run_errand(*errand),
+                Verdict::Refuse(refusal) => self.journal.refused(&origin, &refusal, now),
+            }
         }
         // Only what was authentic is ever stored, and only then is there anything to forget.
         if let Err(error) = self.gate.tidy(now) {

@@ -14,7 +14,7 @@ use super::signals::{Asked, Signals};
 use super::sources::Sources;
 use crate::capture::{self, Received};
 use crate::firewall::Firewall;
-use crate::gate::Gate;
+use crate::gate::{Gate, Unsettled};
 use crate::grant::Grant;
 use crate::time::Timestamp;
 
@@ -126,7 +126,15 @@ impl Daemon<'_> {
         self.packets_left == Some(0) || (self.sources.can_wait(at) && !self.is_idle())
     }
 
+    /// What was taken is decided, whatever happens to the source.
     fn drain(&mut self, at: usize) -> Result<Drained, End> {
+        let mut batch = Vec::new();
+        let drained = self.take(at, &mut batch);
+        self.obey(batch);
+        drained
+    }
+
+    fn take(&mut self, at: usize, batch: &mut Vec<Unsettled>) -> Result<Drained, End> {
         for _ in 0..BATCH {
             if self.rests(at) {
                 return Ok(Drained::Empty);
@@ -135,7 +143,7 @@ impl Daemon<'_> {
                 Ok(Received::Nothing) => return Ok(Drained::Empty),
                 Ok(Received::End) => return Ok(Drained::Ended),
                 Ok(Received::Skipped) => {}
-                Ok(Received::Datagram(datagram)) => self.handle(&datagram),
+                Ok(Received::Datagram(datagram)) => self.examine(&datagram, batch),
                 // A source that has failed never gives anything again.
                 Err(error) if self.exit_when_down || !self.sources.may_return(at) => return Err(End::Capture(error)),
                 Err(error) => {

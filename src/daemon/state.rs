@@ -1,7 +1,8 @@
 //! The replay memory on disk, and the number of the last grant: one `redb` file, mode 0600.
 //!
-//! Each insert is one durable transaction, so that a message is on disk before anything is opened because of it, and
-//! `kill -9` at any moment loses nothing that was acted on. A lookup is one step down a tree, however much is stored.
+//! What is remembered waits in one transaction, which [`settle`](ReplayStore::settle) makes durable before anything is opened
+//! because of it: `kill -9` at any moment loses nothing that was acted on. A lookup is one step down a tree, however much is
+//! stored.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -14,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use redb::{
     Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
+    WriteTransaction,
 };
 
 use super::record::Record;
@@ -62,7 +64,16 @@ pub struct State {
     path: PathBuf,
     /// `None` after a failure: `redb` refuses everything then, until the file is opened again.
     db: Option<Database>,
+    batch: Batch,
     floor: Timestamp,
+}
+
+/// What was remembered and is not durable yet.
+enum Batch {
+    Nothing,
+    Open(Box<WriteTransaction>),
+    /// Something of it could not be written, so nothing of it may be taken for remembered.
+    Lost,
 }
 
 impl State {
@@ -76,7 +87,7 @@ impl State {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         file.map_err(|e| error(e.into()))?;
         let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
-        let mut state = Self { path, db: Some(db), floor: Timestamp::from_secs(0) };
+        let mut state = Self { path, db: Some(db), batch: Batch::Nothing, floor: Timestamp::from_secs(0) };
         // The record and not the file tells whether it is new: a daemon may have died between the two.
         state.floor = match state.number(FLOOR)? {
             Some(floor) => Timestamp::from_secs(floor),
@@ -165,18 +176,29 @@ impl State {
     fn write<T>(&mut self, change: impl FnOnce(&mut Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         self.with_db(|db| {
             let transaction = db.begin_write()?;
-            let result = {
-                let mut tables = Tables {
-                    seen: transaction.open_table(SEEN)?,
-                    ends: transaction.open_table(ENDS)?,
-                    numbers: transaction.open_table(NUMBERS)?,
-                    knocks: transaction.open_table(KNOCKS)?,
-                };
-                change(&mut tables)?
-            };
+            let result = Tables::of(&transaction).and_then(|mut tables| change(&mut tables))?;
             transaction.commit()?;
             Ok(result)
         })
+    }
+
+    /// A change that becomes durable with the batch, or is lost with it.
+    fn add(&mut self, change: impl FnOnce(&mut Tables) -> Result<(), redb::Error>) -> Result<(), StoreError> {
+        let transaction = match std::mem::replace(&mut self.batch, Batch::Lost) {
+            Batch::Open(transaction) => transaction,
+            Batch::Nothing => self.with_db(|db| Ok(Box::new(db.begin_write()?)))?,
+            Batch::Lost => return Err(StoreError(Box::new(BatchLost))),
+        };
+        let changed = Tables::of(&transaction).and_then(|mut tables| change(&mut tables));
+        match changed {
+            Ok(()) => self.batch = Batch::Open(transaction),
+            // Dropped, and with it the file is opened again.
+            Err(error) => {
+                drop(transaction);
+                return self.with_db(|_| Err(error));
+            }
+        }
+        Ok(())
     }
 
     fn with_db<T>(&mut self, act: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
@@ -193,13 +215,17 @@ impl State {
 
 impl ReplayStore for State {
     fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+        if let Batch::Open(transaction) = &self.batch {
+            let seen = Tables::of(transaction).and_then(|tables| tables.seen(key));
+            return seen.map_err(|error| StoreError(error.into()));
+        }
         let seen = self.read(SEEN, |table| Ok(table.get(key.0)?.map(|stored| restore(stored.value()))))?;
         Ok(seen.flatten())
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let knock = Record::text(&entry.knock);
-        self.write(|tables| {
+        self.add(|tables| {
             tables.attribute(entry.grant, &knock)?;
             entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.stamped, entry.until))
         })
@@ -207,7 +233,15 @@ impl ReplayStore for State {
 
     fn attribute(&mut self, grant: GrantId, knock: &Knock) -> Result<(), StoreError> {
         let knock = Record::text(knock);
-        self.write(|tables| tables.attribute(grant, &knock))
+        self.add(|tables| tables.attribute(grant, &knock))
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        match std::mem::replace(&mut self.batch, Batch::Nothing) {
+            Batch::Nothing => Ok(()),
+            Batch::Lost => Err(StoreError(Box::new(BatchLost))),
+            Batch::Open(transaction) => self.with_db(|_| Ok(transaction.commit()?)),
+        }
     }
 
     fn knock(&mut self, grant: GrantId) -> Result<Option<Knock>, StoreError> {
@@ -221,6 +255,9 @@ impl ReplayStore for State {
 
     /// Raises the floor only as far as what is dropped was stamped: a clock that jumps ahead and back costs nothing.
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if !matches!(self.batch, Batch::Nothing) {
+            return Ok(());
+        }
         let due = (0, [0; 32])..(now.secs(), [0; 32]);
         // Looked at first: nobody shall make us write who has nothing to say.
         let any = self.read(ENDS, |table| Ok(table.range(due)?.next().is_some()))?;
@@ -239,7 +276,25 @@ struct Tables<'a> {
     knocks: redb::Table<'a, u64, &'static str>,
 }
 
-impl Tables<'_> {
+/// Why nothing more is remembered before the batch is settled.
+#[derive(Debug, thiserror::Error)]
+#[error("something that came with it could not be written")]
+struct BatchLost;
+
+impl<'a> Tables<'a> {
+    fn of(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            seen: transaction.open_table(SEEN)?,
+            ends: transaction.open_table(ENDS)?,
+            numbers: transaction.open_table(NUMBERS)?,
+            knocks: transaction.open_table(KNOCKS)?,
+        })
+    }
+
+    fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, redb::Error> {
+        Ok(self.seen.get(key.0)?.map(|stored| restore(stored.value())))
+    }
+
     fn attribute(&mut self, grant: GrantId, knock: &str) -> Result<(), redb::Error> {
         let last = self.numbers.get(LAST_GRANT)?.map_or(0, |value| value.value());
         self.set(LAST_GRANT, last.max(grant.0))?;
@@ -358,6 +413,10 @@ mod tests {
         Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant), knock: knock() }
     }
 
+    fn remember(state: &mut State, entry: &Entry) {
+        state.remember(entry).and_then(|()| state.settle()).unwrap();
+    }
+
     fn open(dir: &Path) -> State {
         State::open(dir, Timestamp::from_secs(1000), WINDOW).unwrap()
     }
@@ -366,7 +425,7 @@ mod tests {
     fn what_was_remembered_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
-        state.remember(&entry([1, 2], 1000, Some(1120), 41)).unwrap();
+        remember(&mut state, &entry([1, 2], 1000, Some(1120), 41));
         drop(state);
         let mut state = open(dir.path());
         assert_eq!(state.seen(&key(2)).unwrap(), Some(seen(1000)));
@@ -378,15 +437,16 @@ mod tests {
     fn who_knocked_is_there_after_a_restart_and_not_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
-        state.remember(&entry([1, 2], 1000, Some(1120), 41)).unwrap();
+        remember(&mut state, &entry([1, 2], 1000, Some(1120), 41));
         let other = Knock { name: "other".into(), ..knock() };
         state.attribute(GrantId(42), &other).unwrap();
+        state.settle().unwrap();
         drop(state);
         let mut state = open(dir.path());
         assert_eq!(state.knock(GrantId(41)).unwrap(), Some(knock()));
         assert_eq!(state.knock(GrantId(42)).unwrap(), Some(other));
         assert_eq!((state.knock(GrantId(43)).unwrap(), state.last_grant().unwrap()), (None, GrantId(42)));
-        state.remember(&entry([3, 4], 1000, Some(1120), 41 + GrantTable::MAX as u64)).unwrap();
+        remember(&mut state, &entry([3, 4], 1000, Some(1120), 41 + GrantTable::MAX as u64));
         assert_eq!(state.knock(GrantId(41)).unwrap(), None);
     }
 
@@ -395,8 +455,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
         assert_eq!(state.floor(), Timestamp::from_secs(1000), "what is stamped before a new store was made is refused");
-        state.remember(&entry([1, 3], 1080, Some(1200), 1)).unwrap();
-        state.remember(&entry([2, 4], 1090, None, 2)).unwrap();
+        remember(&mut state, &entry([1, 3], 1080, Some(1200), 1));
+        remember(&mut state, &entry([2, 4], 1090, None, 2));
         state.forget(Timestamp::from_secs(1200)).unwrap();
         assert_eq!(state.count().unwrap(), 4, "an entry is kept through its last second");
         state.forget(Timestamp::from_secs(90_000)).unwrap();
@@ -414,10 +474,40 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_it_is_opened_again() {
+    fn a_batch_is_seen_at_once_and_lasts_when_it_is_settled() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = open(dir.path());
         state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        state.remember(&entry([3, 4], 1000, Some(1120), 2)).unwrap();
+        state.forget(Timestamp::from_secs(5000)).unwrap();
+        assert_eq!(state.seen(&key(1)).unwrap(), Some(seen(1000)), "nothing is forgotten in the middle of a batch");
+        drop(state);
+        let mut state = open(dir.path());
+        assert_eq!(state.count().unwrap(), 0, "it was not settled");
+        state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        state.settle().unwrap();
+        drop(state);
+        assert_eq!(open(dir.path()).count().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_batch_that_lost_something_is_lost_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        assert!(state.add(|_| Err(redb::Error::PreviousIo)).is_err());
+        assert!(state.remember(&entry([3, 4], 1000, Some(1120), 2)).is_err());
+        assert!(state.settle().is_err());
+        assert_eq!(state.count().unwrap(), 0);
+        remember(&mut state, &entry([1, 2], 1000, Some(1120), 1));
+        assert_eq!(state.count().unwrap(), 2);
+    }
+
+    #[test]
+    fn after_a_failure_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = open(dir.path());
+        remember(&mut state, &entry([1, 2], 1000, Some(1120), 1));
         let failed = state.with_db(|_| Err::<(), _>(redb::Error::PreviousIo));
         assert!(failed.is_err());
         assert_eq!(state.seen(&key(1)).unwrap(), Some(seen(1000)));
@@ -452,7 +542,7 @@ mod tests {
     fn what_is_exported_is_taken_over_by_another_store() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut state = open(dir.path());
-        state.remember(&entry([1, 2], 1000, Some(1120), 1)).unwrap();
+        remember(&mut state, &entry([1, 2], 1000, Some(1120), 1));
         let text = state.digest_cache().unwrap();
         assert!(text.starts_with(DIGEST_HEADER) && text.lines().count() == 3, "{text}");
         let cache = other.path().join("digest.cache");

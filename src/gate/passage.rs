@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Refusal;
-use super::pending::{Pending, Progress};
+use super::pending::{Era, Pending, Progress};
 use crate::access::{Decision, Permit, Stanza};
 use crate::crypto::Authenticated;
 use crate::crypto::unseal::{Sealed, Unsealing, Work};
@@ -26,7 +26,7 @@ pub(super) struct Passage<'a> {
     pub remembered: Option<ReplayKey>,
     pub refused: usize,
     pub furthest: Option<Refusal>,
-    pub reloads: u64,
+    pub era: Era,
 }
 
 /// What a stanza permits.
@@ -78,9 +78,9 @@ impl Passage<'_> {
     }
 
     fn pending(self, work: Work) -> Pending {
-        let Self { datagram, text, unsealing, remembered, refused, furthest, reloads, .. } = self;
+        let Self { datagram, text, unsealing, remembered, refused, furthest, era, .. } = self;
         let progress = Progress { decrypted: unsealing.into_decrypted(), remembered, refused, furthest };
-        Pending { datagram: datagram.clone(), text, work, progress, reloads }
+        Pending { datagram: datagram.clone(), text, work, progress, era }
     }
 
     fn try_stanza(&mut self, stanza: &Stanza) -> Result<Permitted, Withheld> {

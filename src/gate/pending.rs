@@ -14,14 +14,14 @@ pub struct Pending {
     pub(super) text: ReplayKey,
     pub(super) work: Work,
     pub(super) progress: Progress,
-    pub(super) reloads: u64,
+    pub(super) era: Era,
 }
 
 /// The work is done; [`Gate::conclude`](super::Gate::conclude) takes it further.
 pub struct Worked {
     pub(super) datagram: Datagram,
     pub(super) progress: Progress,
-    pub(super) reloads: u64,
+    pub(super) era: Era,
 }
 
 /// How far a packet has come.
@@ -52,9 +52,9 @@ impl Pending {
 
     /// Does what it waits for, which takes long.
     pub fn work(self, now: Timestamp) -> Worked {
-        let Self { datagram, work, mut progress, reloads, .. } = self;
+        let Self { datagram, work, mut progress, era, .. } = self;
         progress.decrypted.push(work.run(now));
-        Worked { datagram, progress, reloads }
+        Worked { datagram, progress, era }
     }
 }
 
@@ -64,9 +64,20 @@ impl Worked {
     }
 }
 
+/// What a packet's progress rests on, counted.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Era {
+    /// How often the keyrings and stanzas were exchanged.
+    pub reloads: u64,
+    /// How often the memory could not be made durable.
+    pub losses: u64,
+}
+
 impl Progress {
-    /// From the start, under other keys and stanzas. What is remembered stays so.
-    pub fn anew(self) -> Self {
-        Self { remembered: self.remembered, ..Self::default() }
+    /// What of it still holds: under other keys and stanzas only that the packet was remembered, and not even that when
+    /// the memory of it may be lost.
+    pub fn after(self, then: Era, now: Era) -> Self {
+        let remembered = self.remembered.filter(|_| then.losses == now.losses);
+        if then.reloads == now.reloads { Self { remembered, ..self } } else { Self { remembered, ..Self::default() } }
     }
 }

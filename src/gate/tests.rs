@@ -286,6 +286,79 @@ fn a_failing_store_shuts_the_gate() {
     assert!(gate.take_trouble().unwrap().to_string().contains("disk full"));
 }
 
+/// Each verdict of a batch, in one word.
+fn settled(gate: &mut Gate, packets: &[Datagram]) -> Vec<&'static str> {
+    let examined = packets.iter().map(|packet| match gate.examine(packet, NOW) {
+        Examined::Final(unsettled) => unsettled,
+        Examined::Pending(_) => panic!("no public-key work here"),
+    });
+    let batch = examined.collect();
+    let settled = gate.settle(batch);
+    settled
+        .iter()
+        .map(|(_, verdict)| match verdict {
+            Verdict::Refuse(refusal) if refusal.reason == Reason::ReplayStore => "store",
+            Verdict::Refuse(refusal) if refusal.reason == Reason::Replay => "replay",
+            Verdict::Refuse(_) => "refused",
+            _ => "permitted",
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_is_settled_in_order_and_knows_its_own_replays() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let (one, other) = (knock("tcp/22", NOW), knock("udp/53", NOW));
+    let forged = packet(&message("tcp/22", NOW), "key", Some(&hmac("another")));
+    let batch = [one.clone(), forged, one.clone(), other];
+    assert_eq!(settled(&mut gate, &batch), ["permitted", "refused", "replay", "permitted"]);
+    assert_eq!(settled(&mut gate, &[one]), ["replay"]);
+    assert_eq!(gate.grants().count(), 2);
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_taken_back() {
+    /// Remembers, but as long as there are failures left nothing of it lasts.
+    struct Forgetful {
+        memory: MemoryStore,
+        kept: MemoryStore,
+        failures: usize,
+    }
+    impl ReplayStore for Forgetful {
+        fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError> {
+            self.memory.seen(key)
+        }
+        fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
+            self.memory.remember(entry)
+        }
+        fn settle(&mut self) -> Result<(), StoreError> {
+            if self.failures > 0 {
+                self.failures -= 1;
+                self.memory = std::mem::take(&mut self.kept);
+                return Err(StoreError("disk full".into()));
+            }
+            Ok(())
+        }
+        fn floor(&self) -> Timestamp {
+            Timestamp::from_secs(0)
+        }
+        fn forget(&mut self, _: Timestamp) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+    let replay = Forgetful { memory: MemoryStore::default(), kept: MemoryStore::default(), failures: 1 };
+    let rules = GateRules { max_age: None, http: HttpRules::default() };
+    let access = AccessTable::new(vec![stanza(1, "key")]);
+    let mut gate = Gate::new(rules, access, Keyrings::default(), Box::new(replay), GrantId(0));
+    // The second makes the first superfluous; both go.
+    let batch = [knock("tcp/22", NOW), knock("tcp/22", NOW)];
+    assert_eq!(settled(&mut gate, &batch), ["store", "store"]);
+    assert_eq!(gate.grants().count(), 0);
+    assert!(gate.take_trouble().unwrap().to_string().contains("disk full"));
+    assert_eq!(settled(&mut gate, &batch), ["permitted", "permitted"], "nobody is locked out when there is room again");
+    assert_eq!(gate.grants().count(), 1);
+}
+
 #[test]
 fn a_withdrawn_opening_leaves_what_was_open() {
     let mut gate = gate(vec![stanza(1, "key")]);

@@ -110,7 +110,7 @@ impl Scene {
         let now = Timestamp::now();
         match self.gate.examine(packet, now) {
             Examined::Pending(pending) => self.pool.submit(pending, now),
-            Examined::Final(verdict) => panic!("decided: {verdict:?}"),
+            Examined::Final(unsettled) => panic!("decided: {unsettled:?}"),
         }
     }
 
@@ -130,9 +130,12 @@ impl Scene {
             assert!(self.rings(PATIENCE), "nothing comes back");
             worked = self.pool.take();
         }
-        match self.gate.conclude(worked.unwrap(), Timestamp::now()) {
-            Examined::Final(Verdict::Refuse(refusal)) => refusal.reason,
-            _ => panic!("neither opened nor refused"),
+        let Examined::Final(unsettled) = self.gate.conclude(worked.unwrap(), Timestamp::now()) else {
+            panic!("it waits again")
+        };
+        match &self.gate.settle(vec![unsettled])[..] {
+            [(_, Verdict::Refuse(refusal))] => refusal.reason.clone(),
+            other => panic!("not refused: {other:?}"),
         }
     }
 }

@@ -89,7 +89,8 @@ impl Both {
         let mut examined = self.apart.examine(datagram, now);
         loop {
             match examined {
-                Examined::Final(apart) => {
+                Examined::Final(unsettled) => {
+                    let (_, apart) = self.apart.settle(vec![unsettled]).remove(0);
                     assert_eq!(verdict, apart);
                     return verdict;
                 }

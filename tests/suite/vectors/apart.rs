@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use fwknop::access::AccessTable;
-use fwknop::gate::{Examined, Gate, Pending, Verdict};
+use fwknop::gate::{Examined, Gate, Pending, Unsettled, Verdict, Worked};
 use fwknop::reason::Reason;
 use fwknop::spa::Datagram;
+use fwknop::time::Timestamp;
 
 use super::case::{self, Case};
 use super::library::{datagram, gate, load, server};
@@ -39,7 +40,7 @@ fn in_pieces(gate: &mut Gate, datagram: &Datagram) -> (Verdict, Vec<bool>) {
     let mut examined = gate.examine(datagram, NOW);
     loop {
         match examined {
-            Examined::Final(verdict) => return (verdict, waits),
+            Examined::Final(unsettled) => return (settled(gate, unsettled), waits),
             Examined::Pending(pending) => {
                 waits.push(pending.trusted());
                 examined = gate.conclude(pending.work(NOW), NOW);
@@ -64,8 +65,8 @@ fn of_two_copies_in_flight_one_opens() {
     let (mut gate, packet) = waiting(KNOCK);
     let pending = [examine(&mut gate, &packet), examine(&mut gate, &packet)];
     let [first, second] = pending.map(|pending| pending.work(NOW));
-    assert!(matches!(gate.conclude(second, NOW), Examined::Final(Verdict::Open(_))));
-    assert_eq!(refused(gate.conclude(first, NOW)), Reason::Replay);
+    assert!(matches!(concluded(&mut gate, second, NOW), Verdict::Open(_)));
+    assert_eq!(refused(&mut gate, first, NOW), Reason::Replay);
     assert_eq!(gate.grants().count(), 1);
 }
 
@@ -84,7 +85,7 @@ fn age_counts_when_the_work_is_done() {
     gate.reload(rules, AccessTable::new(stanzas), keys);
     let worked = examine(&mut gate, &packet).work(NOW);
     let later = NOW.plus(Duration::from_secs(2 * 86_400));
-    assert!(matches!(refused(gate.conclude(worked, later)), Reason::TooOld(_)));
+    assert!(matches!(refused(&mut gate, worked, later), Reason::TooOld(_)));
 }
 
 #[test]
@@ -102,13 +103,13 @@ fn a_reload_while_it_waits_counts() {
     let examined = gate.conclude(worked, NOW);
     // What other keys have said counts for nothing: it is asked again.
     let Examined::Pending(pending) = examined else { panic!("concluded by the keys of before") };
-    assert!(matches!(refused(gate.conclude(pending.work(NOW), NOW)), Reason::SignerNotListed(_)));
+    assert!(matches!(refused(&mut gate, pending.work(NOW), NOW), Reason::SignerNotListed(_)));
 
     // The stanza is gone.
     let (mut gate, packet) = waiting(&case.id);
     let worked = examine(&mut gate, &packet).work(NOW);
     gate.reload(server().gate, AccessTable::default(), loaded(&case).1);
-    assert_eq!(refused(gate.conclude(worked, NOW)), Reason::NoSourceMatch);
+    assert_eq!(refused(&mut gate, worked, NOW), Reason::NoSourceMatch);
 
     // Nothing has changed.
     let (mut gate, packet) = waiting(&case.id);
@@ -116,7 +117,7 @@ fn a_reload_while_it_waits_counts() {
     let (stanzas, keys) = loaded(&case);
     gate.reload(server().gate, AccessTable::new(stanzas), keys);
     let Examined::Pending(pending) = gate.conclude(worked, NOW) else { panic!("concluded by the keys of before") };
-    assert!(matches!(gate.conclude(pending.work(NOW), NOW), Examined::Final(Verdict::Open(_))));
+    assert!(matches!(concluded(&mut gate, pending.work(NOW), NOW), Verdict::Open(_)));
 }
 
 /// A gate for this vector, and its packet.
@@ -133,16 +134,26 @@ fn vector(id: &str) -> Case {
 fn examine(gate: &mut Gate, datagram: &Datagram) -> Box<Pending> {
     match gate.examine(datagram, NOW) {
         Examined::Pending(pending) => pending,
-        Examined::Final(verdict) => panic!("decided without public-key work: {verdict:?}"),
+        Examined::Final(unsettled) => panic!("decided without public-key work: {unsettled:?}"),
     }
 }
 
-fn refused(examined: Examined) -> Reason {
-    match examined {
-        Examined::Final(Verdict::Refuse(refusal)) => refusal.reason,
-        Examined::Final(permitted) => panic!("permitted: {permitted:?}"),
+fn refused(gate: &mut Gate, worked: Worked, now: Timestamp) -> Reason {
+    match concluded(gate, worked, now) {
+        Verdict::Refuse(refusal) => refusal.reason,
+        permitted => panic!("permitted: {permitted:?}"),
+    }
+}
+
+fn concluded(gate: &mut Gate, worked: Worked, now: Timestamp) -> Verdict {
+    match gate.conclude(worked, now) {
+        Examined::Final(unsettled) => settled(gate, unsettled),
         Examined::Pending(_) => panic!("it waits again"),
     }
+}
+
+fn settled(gate: &mut Gate, unsettled: Unsettled) -> Verdict {
+    gate.settle(vec![unsettled]).remove(0).1
 }
 
 const KNOCK: &str = "a-gpg-rsa2048-signed-rsa2048";
