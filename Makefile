@@ -30,10 +30,10 @@ bench:
 	@.ci/deps build
 	$(CARGO) bench --locked --bench per_packet
 
-# Ours against the original, in one run.
+# Ours against the original, in one run: all of it, or the parts in BENCH (common, firewall, openpgp).
 bench-vs-original:
 	@.ci/deps test
-	$(CARGO) bench --locked --bench vs_original
+	$(CARGO) bench --locked --bench vs_original -- $(BENCH)
 
 # A minute per target. Findings land in tests/fuzz/artifacts; each becomes a vector.
 fuzz:

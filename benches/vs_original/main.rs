@@ -8,6 +8,7 @@
 mod support;
 
 mod cpu;
+mod firewall;
 mod openpgp;
 
 use std::fmt;
@@ -17,7 +18,6 @@ use std::time::{Duration, Instant};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::seal;
-use fwknop::net::PortSet;
 use fwknop::spa::{Digest, Message, Plaintext, RandomValue, Request, Username};
 use fwknop::time::Timestamp;
 
@@ -32,17 +32,25 @@ fn main() {
         return;
     }
     cpu::adopt_orphans();
-    let mut rows = vec![
-        Row::of("knock to connection, Rijndael+HMAC", ms, latency),
-        Row::of("Rijndael+HMAC knocks per second", per_second, |maker| rijndael_throughput(maker, 200)),
-        Row::of("wake-ups per second, idle", per_second, wake_ups),
-        Row::of("resident memory, after 20 knocks", kib, memory),
-    ];
-    rows.extend(openpgp::rows());
+    // Flags are cargo's.
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let groups: [(&str, fn() -> Vec<Row>); 3] =
+        [("common", rows), ("firewall", firewall::rows), ("openpgp", openpgp::rows)];
+    let asked = groups.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|word| word == name));
+    let rows: Vec<Row> = asked.flat_map(|(_, rows)| rows()).collect();
     println!("{:<40}{:>14}{:>14}{:>12}", "", "ours", "original", "ours/orig.");
     for row in rows {
         println!("{row}");
     }
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        Row::of("knock to connection, Rijndael+HMAC", ms, latency),
+        Row::of("Rijndael+HMAC knocks per second", per_second, |maker| rijndael_throughput(maker, 200)),
+        Row::of("wake-ups per second, idle", per_second, wake_ups),
+        Row::of("resident memory, after 20 knocks", kib, memory),
+    ]
 }
 
 /// From the moment a packet is sent until a connection through the firewall has brought its first byte; the median.
@@ -124,6 +132,11 @@ struct Bench {
 
 impl Bench {
     fn new(maker: Maker, kind: Kind) -> Self {
+        Self::lasting(maker, kind, 60)
+    }
+
+    /// With grants of so many seconds.
+    fn lasting(maker: Maker, kind: Kind, seconds: u32) -> Self {
         let world = World::new();
         match maker {
             Maker::Ours => world.drop_by_nftables(),
@@ -132,7 +145,9 @@ impl Bench {
         let home = kind.keys().map(|(server, client)| Home::of(&[server], &[client]));
         let access = match (&home, kind.keys()) {
             (Some(home), Some((_, client))) => openpgp::stanza(home, client) + "HMAC_KEY " + HMAC_KEY + "\n",
-            _ => format!("SOURCE ANY\nKEY {KEY}\nHMAC_KEY {HMAC_KEY}\nFW_ACCESS_TIMEOUT 60\n"),
+            _ => {
+                format!("SOURCE ANY\nKEY {KEY}\nHMAC_KEY {HMAC_KEY}\nFW_ACCESS_TIMEOUT {seconds}\nMAX_FW_TIMEOUT 600\n")
+            }
         };
         let settings = Settings::new(&world, "", &access);
         let daemon = Daemon::start(&world, maker, &settings);
@@ -169,7 +184,11 @@ impl Bench {
 
     /// Asks for `ports`; `number` makes it unlike any other.
     fn packet(&self, number: u16, ports: &str) -> String {
-        let plaintext = plaintext(number, ports.parse().expect("ports"));
+        self.sealed(number.into(), access(ports))
+    }
+
+    fn sealed(&self, number: u32, request: Request) -> String {
+        let plaintext = plaintext(number, request);
         let hmac = HmacAuth::new(Digest::Sha256, &HmacKey::new(HMAC_KEY.into()).expect("a key"));
         let text = match self.kind.keys() {
             None => {
@@ -184,13 +203,18 @@ impl Bench {
     }
 }
 
-fn plaintext(number: u16, ports: PortSet) -> Plaintext {
+/// A request of the client's for these ports.
+fn access(ports: &str) -> Request {
+    Request::Access { allow: CLIENT.parse().expect("an address"), ports: ports.parse().expect("ports") }
+}
+
+fn plaintext(number: u32, request: Request) -> Plaintext {
     let message = Message {
         random: RandomValue::new(format!("{number:016}").as_bytes()).expect("digits"),
         user: Username::new("bench").expect("a name"),
         time: Timestamp::from_secs(Timestamp::now().secs()),
         version: "3.0.0".into(),
-        request: Request::Access { allow: CLIENT.parse().expect("an address"), ports },
+        request,
         server_auth: None,
         timeout: None,
         digest: Digest::Sha256,
@@ -215,6 +239,13 @@ impl Row {
         eprintln!("measuring: {}", what[0].0);
         let (ours, original) = (measure(Maker::Ours), measure(Maker::Original));
         [0, 1].map(|at| Self { what: what[at].0, unit: what[at].1, ours: ours[at], original: original[at] })
+    }
+
+    /// Two figures of ours, before and after; what the original has no figure for.
+    fn ours(what: &'static str, unit: Unit, measure: impl Fn() -> [f64; 2]) -> Self {
+        eprintln!("measuring: {what}");
+        let [ours, original] = measure();
+        Self { what, unit, ours, original }
     }
 
     fn of(what: &'static str, unit: Unit, measure: impl Fn(Maker) -> f64) -> Self {

@@ -21,7 +21,7 @@ use crate::support::netns::{SPA_PORT, World};
 use crate::support::peers::{Daemon, Maker, Settings};
 use crate::support::scratch::Scratch;
 use crate::support::within;
-use crate::{Bench, Kind, Row, Unit, cpu, millis, ms, per_second, plaintext};
+use crate::{Bench, Kind, Row, Unit, access, cpu, millis, ms, per_second, plaintext};
 
 pub fn rows() -> Vec<Row> {
     let both = |kind, count| {
@@ -129,7 +129,7 @@ impl Junk {
                 (0..600).map(|_| next()).collect()
             }
             Junk::Foreign => {
-                let plaintext = plaintext(number, "tcp/22".parse().expect("a service"));
+                let plaintext = plaintext(number.into(), access("tcp/22"));
                 sealed(&keys().stranger, &keys().client_ed25519, &plaintext, None)
             }
         }
@@ -158,7 +158,7 @@ impl Running {
 
     /// Until it is granted.
     fn knock(&self, number: u16) {
-        let plaintext = plaintext(number, format!("tcp/{}", crate::FIRST_PORT + number).parse().expect("a service"));
+        let plaintext = plaintext(number.into(), access(&format!("tcp/{}", crate::FIRST_PORT + number)));
         let packet = sealed(&keys().server_cv25519, &keys().client_ed25519, &plaintext, None);
         let granted = || self.daemon.logs.count(&["Added access rule"]);
         let before = granted();

@@ -142,6 +142,13 @@ impl Helper {
                 echoes(held, Duration::from_millis(millis.parse()?)).map(|echoes| echoes.to_string())
             }
             ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
+            ["burst", from, to, texts] => {
+                let socket = UdpSocket::bind((from.parse::<IpAddr>()?, 0))?;
+                for text in std::fs::read_to_string(texts)?.lines() {
+                    socket.send_to(text.as_bytes(), to)?;
+                }
+                Ok(String::new())
+            }
             ["knock", from, to, port, millis, hex] => {
                 let (from, to): (IpAddr, SocketAddr) = (from.parse()?, to.parse()?);
                 let service = SocketAddr::new(to.ip(), port.parse()?);

@@ -68,6 +68,21 @@ impl Logs {
         self.lock().lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
+    /// Waits until so many such lines came at or after `mark`.
+    pub fn count_of(&self, count: usize, mark: usize, words: &[&str], limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        let (mut said, mut at, mut found) = (self.lock(), mark, 0);
+        loop {
+            found += said.lines.iter().skip(at).filter(|line| words.iter().all(|word| line.contains(word))).count();
+            at = said.lines.len();
+            let left = end.saturating_duration_since(Instant::now());
+            if found >= count || left.is_zero() {
+                return found >= count;
+            }
+            said = self.0.1.wait_timeout(said, left).expect("no reader panics").0;
+        }
+    }
+
     pub fn text(&self) -> String {
         self.lock().lines.join("\n")
     }
