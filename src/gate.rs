@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::access::AccessTable;
 use crate::crypto::Signer;
+use crate::crypto::openpgp::News;
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
@@ -254,6 +255,11 @@ impl Gate {
             grant.id = id;
         }
         self.grants.insert(grant)
+    }
+
+    /// What the operator should know of the keyrings' engines: the reason behind [`Reason::GpgEngine`], and its end.
+    pub fn take_news(&self) -> Vec<News> {
+        self.keyrings.take_news()
     }
 
     /// What went wrong with the replay store since the last call: the reason behind [`Reason::ReplayStore`].

@@ -34,17 +34,22 @@ fn main() {
     cpu::adopt_orphans();
     // Flags are cargo's.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let groups: [(&str, fn() -> Vec<Row>); 3] =
-        [("common", rows), ("firewall", firewall::rows), ("openpgp", openpgp::rows)];
-    let asked = groups.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|word| word == name));
-    let rows: Vec<Row> = asked.flat_map(|(_, rows)| rows()).collect();
+    let mut rows = Vec::new();
+    let mut part = |name: &str, measure: fn() -> Vec<Row>| {
+        if only.is_empty() || only.iter().any(|word| word == name) {
+            rows.extend(measure());
+        }
+    };
+    part("common", common);
+    part("firewall", firewall::rows);
+    part("openpgp", openpgp::rows);
     println!("{:<40}{:>14}{:>14}{:>12}", "", "ours", "original", "ours/orig.");
     for row in rows {
         println!("{row}");
     }
 }
 
-fn rows() -> Vec<Row> {
+fn common() -> Vec<Row> {
     vec![
         Row::of("knock to connection, Rijndael+HMAC", ms, latency),
         Row::of("Rijndael+HMAC knocks per second", per_second, |maker| rijndael_throughput(maker, 200)),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::server::EngineChoice;
+use super::server::{EngineChoice, SecretKeys};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
 use crate::keyring;
@@ -34,6 +34,8 @@ pub struct KeyringPlace {
     pub passphrase: Option<Passphrase>,
     /// What reads messages with it.
     pub engine: EngineChoice,
+    /// Where the secret keys of a home are.
+    pub secret_keys: SecretKeys,
 }
 
 /// Where the keys are.

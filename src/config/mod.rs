@@ -40,7 +40,7 @@ pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
 pub use rc::{Section, parse_sections, rc_line, read_sections};
 pub use server::{
     AccessPlace, CaptureFrom, CaptureSettings, CommandSettings, EngineChoice, JournalSettings, LoadOptions,
-    NatSettings, Override, ServerSettings, load_server, parse_server,
+    NatSettings, Override, SecretKeys, ServerSettings, load_server, parse_server,
 };
 pub use setting::{Setting, Settings};
 pub use source::Syntax;

@@ -64,6 +64,7 @@ pub struct ServerSettings {
     /// What OpenPGP messages without a valid HMAC may cost: percent of one processor.
     pub gpg_budget: u32,
     pub gpg_engine: EngineChoice,
+    pub gpg_secret_keys: SecretKeys,
     pub run_dir: PathBuf,
     pub pid_file: PathBuf,
     /// The original's digest cache.
@@ -79,6 +80,16 @@ pub enum EngineChoice {
     Sequoia,
     /// gpg itself, which keeps the secret keys.
     Gpgme,
+}
+
+/// Where the secret keys of a GnuPG home are when Sequoia reads messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretKeys {
+    /// Taken over at start, and unlocked.
+    #[default]
+    Memory,
+    /// Left with gpg-agent, or on a card.
+    Agent,
 }
 
 /// What packets may ask for besides a port of this host; stanzas say more.
@@ -219,11 +230,25 @@ impl Resolve<'_> {
                 Some("gpgme") => EngineChoice::Gpgme,
                 _ => EngineChoice::Sequoia,
             },
+            gpg_secret_keys: self.secret_keys(),
             pid_file: self.path("FWKNOP_PID_FILE").unwrap_or_else(|| in_run_dir("fwknopd.pid")),
             digest_file: self.path("DIGEST_FILE").unwrap_or_else(|| in_run_dir("digest.cache")),
             journal: self.journal(),
             run_dir,
         }
+    }
+
+    fn secret_keys(&mut self) -> SecretKeys {
+        let Some("agent") = self.settings.text("GPG_SECRET_KEYS") else { return SecretKeys::Memory };
+        if let (Some("gpgme"), Some(place)) = (self.settings.text("GPG_ENGINE"), self.settings.place("GPG_SECRET_KEYS"))
+        {
+            self.complaints.note(
+                place,
+                "GPG_SECRET_KEYS has no effect with GPG_ENGINE gpgme",
+                "remove it: gpg leaves the secret keys with its agent anyway",
+            );
+        }
+        SecretKeys::Agent
     }
 
     fn capture(&mut self) -> CaptureSettings {

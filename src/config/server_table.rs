@@ -177,6 +177,13 @@ static VARIABLES: &[Variable] = &[
         "what decrypts and verifies OpenPGP: this process, or gpg itself (ours)",
     ),
     v(
+        "GPG_SECRET_KEYS",
+        Kind::Choice(&["memory", "agent"]),
+        "memory",
+        Built,
+        "where the secret keys of a GnuPG home are: taken over at start, or left with gpg-agent (ours)",
+    ),
+    v(
         "GPG_BUDGET",
         number(1, 400),
         "50",

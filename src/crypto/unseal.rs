@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::hmac::Mark;
 use super::openpgp::framing::{self, Prefix};
-use super::openpgp::{Engine, KeyringId, Opened};
+use super::openpgp::{Engine, KeyringId, News, Opened};
 use super::{Authenticated, Signer, rijndael};
 use crate::access::{OpenPgpAccess, Stanza};
 use crate::reason::Reason;
@@ -32,6 +32,11 @@ impl Keyrings {
     pub fn add(&mut self, engine: Box<dyn Engine>) -> KeyringId {
         self.0.push(engine.into());
         KeyringId(self.0.len() - 1)
+    }
+
+    /// What the operator should know, each told once.
+    pub fn take_news(&self) -> Vec<News> {
+        self.0.iter().filter_map(|engine| engine.take_news()).collect()
     }
 }
 

@@ -24,6 +24,9 @@ impl Daemon<'_> {
             let examined = self.gate.conclude(worked, now);
             self.go_on(examined, &mut batch, now);
         }
+        for news in self.gate.take_news() {
+            self.journal.key_news(&news);
+        }
         self.obey(batch);
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::command::{self, Ended};
 use crate::crypto::Signer;
+use crate::crypto::openpgp::News;
 use crate::gate::{Opening, Refusal};
 use crate::grant::{Errand, Grant, GrantId, StanzaId};
 use crate::net::Origin;
@@ -205,6 +206,14 @@ impl Journal {
         let late = if ended.late { " reason=timeout" } else { "" };
         let text = format!("ended   errand={id} {} after={:.1}s{late}", ended.outcome(), ended.after.as_secs_f32());
         self.note(if ended.late { Level::Warning } else { Level::Info }, text);
+    }
+
+    /// What keeps a keyring from reading messages, or that it reads them again.
+    pub fn key_news(&mut self, news: &News) {
+        match news {
+            News::Trouble(what) => self.note(Level::Error, format!("[*] {what}")),
+            News::Over => self.note(Level::Info, "gpg-agent decrypts again"),
+        }
     }
 
     /// Something the machine did to us, with its causes.

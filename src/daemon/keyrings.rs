@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::config::{self, EngineChoice, KeyringPlace, KeyringSource, OpenedKeyring};
+use crate::config::{self, EngineChoice, KeyringPlace, KeyringSource, OpenedKeyring, SecretKeys};
 use crate::crypto::openpgp::gpgme::GpgmeEngine;
 use crate::crypto::openpgp::sequoia::{Found, Keys};
 use crate::crypto::openpgp::{Fingerprint, KeyringId};
@@ -70,9 +70,14 @@ impl config::Keyrings for Keyrings {
             KeyringSource::Files(files) => sequoia(keyring::from_files(files, passphrase, self.now)?),
             KeyringSource::Home { directory, program } => {
                 let gpg = Gpg { home: directory.clone(), program: program.clone() };
-                match place.engine {
-                    EngineChoice::Sequoia => sequoia(keyring::from_home(&gpg, passphrase, self.now)?),
-                    EngineChoice::Gpgme => {
+                match (place.engine, place.secret_keys) {
+                    (EngineChoice::Sequoia, SecretKeys::Memory) => {
+                        sequoia(keyring::from_home(&gpg, passphrase, self.now)?)
+                    }
+                    (EngineChoice::Sequoia, SecretKeys::Agent) => {
+                        sequoia(keyring::left_to_agent(&gpg, passphrase, self.now)?)
+                    }
+                    (EngineChoice::Gpgme, _) => {
                         let (engine, warnings) = keyring::left_to_gpg(&gpg, passphrase, self.now)?;
                         (Reader::Gpgme(engine), warnings)
                     }

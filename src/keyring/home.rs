@@ -6,11 +6,13 @@
 //! gpg itself leaves it. Or they stay where they are and gpg reads the messages ([`left_to_gpg`]).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gpgme::{Context, ExportMode, PinentryMode};
 use zeroize::Zeroizing;
 
 use super::{Error, Keys, Loaded, Notice, Warning, permissions};
+use crate::crypto::openpgp::agent::{Agent, Patience, Unlock};
 use crate::crypto::openpgp::gpgme::{GnuPg, GpgmeEngine, is_about_passphrase, passphrase_provider};
 use crate::crypto::openpgp::{Fingerprint, KeyPath};
 use crate::secret::Passphrase;
@@ -38,6 +40,22 @@ pub fn from_home(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> 
         Some(problem) => warnings.push(Warning::Export { home: gpg.home.clone(), problem }),
         None => notices.extend(missing(&keys, &notices, &secrets, passphrase.is_some())),
     }
+    warnings.extend(notices.into_iter().map(Warning::Key));
+    if keys.decrypting().next().is_none() {
+        warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
+    }
+    Ok(Loaded { keys, warnings })
+}
+
+/// Leaves the secret keys with gpg-agent, which is started if it does not run. Later it is not: whoever ended it may
+/// have had a reason.
+pub fn left_to_agent(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<Loaded, Error> {
+    let mut warnings = check_home(&gpg.home)?;
+    let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
+    let (mut keys, mut notices) = certificates(&mut context, gpg, now)?;
+    let unlock = passphrase.map_or(Unlock::Never, |passphrase| Unlock::Given(passphrase.clone()));
+    let agent = Agent::new(&gpg.home, unlock).with_patience(Patience { machine: AGENT_MAX, ..Patience::default() });
+    notices.extend(keys.leave_to(&agent, now)?);
     warnings.extend(notices.into_iter().map(Warning::Key));
     if keys.decrypting().next().is_none() {
         warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
@@ -81,6 +99,9 @@ fn certificates(context: &mut Context, gpg: &Gpg, now: Timestamp) -> Result<(Key
     let notices = keys.add(&exported, None, now).map_err(|_| Error::EmptyHome { home: gpg.home.clone() })?;
     Ok((keys, notices))
 }
+
+/// gpg-agent decrypts in milliseconds, a card in a second or two. Whoever waits keeps a worker of the pool.
+const AGENT_MAX: Duration = Duration::from_secs(5);
 
 impl Gpg {
     fn gnupg(&self) -> GnuPg {

@@ -18,8 +18,10 @@ use std::io;
 use std::path::PathBuf;
 
 pub use files::{KeyData, from_files, read as read_file};
-pub use home::{Gpg, from_home, left_to_gpg};
+pub use home::{Gpg, from_home, left_to_agent, left_to_gpg};
 pub use public::PublicKeys;
+
+use crate::crypto::openpgp::agent;
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 
@@ -69,6 +71,8 @@ pub enum Error {
     NotAKey { path: PathBuf },
     #[error("there is no key in the GnuPG home directory {}\n     import the server's secret key and the clients' public keys with: gpg --homedir {} --import FILE", home.display(), home.display())]
     EmptyHome { home: PathBuf },
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
     #[error("gpg cannot be used\n     install GnuPG, or name the program with GPG_EXE")]
     NoGpg {
         #[source]

@@ -4,6 +4,7 @@ mod broken;
 mod engines;
 mod exchange;
 mod keyring;
+mod left_to_agent;
 mod matrix;
 mod settings;
 mod sizes;

@@ -2,8 +2,8 @@
 
 use super::Resolve;
 use crate::access::OpenPgpAccess;
-use crate::config::EngineChoice;
 use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
+use crate::config::{EngineChoice, SecretKeys};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule};
 use crate::secret::Passphrase;
@@ -77,11 +77,20 @@ impl Resolve<'_, '_> {
             );
             return None;
         }
+        let secret_keys = context.server.gpg_secret_keys;
+        if let (SecretKeys::Agent, Some(place)) = (secret_keys, self.settings.place("GPG_KEY_FILES")) {
+            self.complaints.error(
+                place,
+                "GPG_KEY_FILES cannot be used with GPG_SECRET_KEYS agent: the agent has only keys of a GnuPG home",
+                "import the files with gpg --import and name the home in GPG_HOME_DIR, or use GPG_SECRET_KEYS memory",
+            );
+            return None;
+        }
         let both = self.settings.place("GPG_KEY_FILES").and(self.settings.place("GPG_HOME_DIR"));
         if let Some(place) = both {
             self.complaints.warn(place, "GPG_HOME_DIR has no effect beside GPG_KEY_FILES", "remove one of them");
         }
-        let place = KeyringPlace { source, passphrase, engine };
+        let place = KeyringPlace { source, passphrase, engine, secret_keys };
         let opened = &mut context.keyrings;
         if let Some((_, id)) = opened.opened.iter().find(|(known, _)| *known == place) {
             return *id;

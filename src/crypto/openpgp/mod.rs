@@ -27,8 +27,22 @@ pub trait Engine: Send + Sync {
     /// integrity protection as [`Reason::GpgDecrypt`]; bad signatures are *reported*, not refused: see the policy.
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason>;
 
+    /// What keeps it from opening messages, and that it no longer does: each told once.
+    fn take_news(&self) -> Option<News> {
+        None
+    }
+
     /// Whether a message can be for one of its keys, as far as the recipients' ids in front of it tell: for free.
     fn is_addressed(&self, message: &[u8]) -> bool;
+}
+
+/// What the operator should know of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Messages cannot be opened, and why: what is wrong, and in a second line what to do.
+    Trouble(String),
+    /// They can be again.
+    Over,
 }
 
 /// A decrypted message. Nothing is decided yet.

@@ -1,5 +1,5 @@
-//! The Sequoia engine: decrypts and verifies in this process. No other process, no agent and no file is touched for a
-//! packet.
+//! The Sequoia engine: decrypts and verifies in this process. No other process and no file is touched for a packet, and
+//! gpg-agent only if the secret keys were left with it.
 //!
 //! What a stranger's message may cost is bounded before it is paid: nothing is done for a message that is not for our
 //! keys, each of our keys is used at most once per message, the structure is fixed (session keys, one encrypted
@@ -23,7 +23,9 @@ mod pack;
 mod probe;
 mod ring;
 mod sealer;
+mod secret;
 mod unlock;
+mod with_agent;
 
 use std::io::Read;
 
@@ -46,15 +48,20 @@ pub use names::{Found, Wanted};
 pub use ring::{Own, Ring, SecretPlace};
 pub use sealer::{KeyFile, SequoiaSealer};
 
-use super::{Engine, KeyPath, Opened, framing};
+use super::{Engine, KeyPath, News, Opened, framing};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 use judge::Judge;
+use secret::SecretKey;
 
 impl Engine for Keys {
     fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
         self.open_counting(message, now).0
+    }
+
+    fn take_news(&self) -> Option<News> {
+        self.secrets().iter().find_map(SecretKey::take_news)
     }
 
     fn is_addressed(&self, message: &[u8]) -> bool {
@@ -69,9 +76,9 @@ impl Keys {
         let mut reading = Reading { keys: self, now, bounds: Bounds::new(), progress: Progress::default() };
         // Whoever hands it over has looked at its shape already; a library that panics over it must not depend on that.
         let plaintext = framing::plausible(message).then(|| reading.run(message, &policy)).flatten();
-        let Progress { recipient, signatures, operations } = reading.progress;
+        let Progress { recipient, signatures, operations, is_out } = reading.progress;
         let (Some(plaintext), Some(recipient)) = (plaintext, recipient) else {
-            return (Err(Reason::GpgDecrypt), operations);
+            return (Err(if is_out { Reason::GpgEngine } else { Reason::GpgDecrypt }), operations);
         };
         let judge = Judge { keys: self, policy: &policy, recipient: &recipient.primary, now };
         let signatures = signatures.into_iter().flat_map(|signature| match signature {
@@ -115,6 +122,8 @@ struct Progress {
     /// Not judged yet. `None`: one that cannot even be parsed.
     signatures: Vec<Option<pgp::packet::Signature>>,
     operations: usize,
+    /// A secret key could not be used.
+    is_out: bool,
 }
 
 impl Reading<'_> {
@@ -151,7 +160,9 @@ impl DecryptionHelper for &mut Reading<'_> {
                 }
                 *used = true;
                 self.progress.operations += 1;
-                let session_key = pkesk.decrypt(&mut secret.pair(), cipher);
+                let decrypted = secret.decrypt(pkesk, cipher);
+                self.progress.is_out |= decrypted.is_err();
+                let session_key = decrypted.unwrap_or_default();
                 if session_key.is_some_and(|(cipher, key)| try_open(cipher, &key)) {
                     self.progress.recipient = Some(secret.path.clone());
                     return Ok(None);

@@ -16,7 +16,9 @@ pub struct Kind {
     /// What selects it in `fwknopd.conf`.
     pub conf: &'static str,
     open: fn(&Path, Option<&Passphrase>) -> Ring,
-    /// Has the arithmetic of ElGamal and brainpool.
+    /// Has the arithmetic of ElGamal and brainpool for server keys, itself or by its agent.
+    pub decrypts_everything: bool,
+    /// The same for signers' keys; and knows GnuPG's own OCB packet.
     pub reads_everything: bool,
     /// Is told for whom a signer says that a message is.
     pub knows_the_intended: bool,
@@ -26,28 +28,47 @@ pub struct Kind {
     pub affords: usize,
     /// Uses a passphrase that gpg-agent remembers.
     pub asks_the_agent: bool,
+    /// Why a message is refused whose key has a passphrase that nobody gives.
+    pub locked: Reason,
 }
 
-pub static ENGINES: [Kind; 2] = [
+pub static ENGINES: [Kind; 3] = [
     Kind {
         name: "sequoia, keys in memory",
         conf: "GPG_ENGINE sequoia;\n",
         open: in_memory,
+        decrypts_everything: false,
         reads_everything: false,
         knows_the_intended: true,
         reads_expired_signatures: true,
         affords: 1000,
         asks_the_agent: false,
+        locked: Reason::GpgDecrypt,
+    },
+    Kind {
+        name: "sequoia, keys with gpg-agent",
+        conf: "GPG_ENGINE sequoia;\nGPG_SECRET_KEYS agent;\n",
+        open: left_to_agent,
+        decrypts_everything: true,
+        reads_everything: false,
+        knows_the_intended: true,
+        reads_expired_signatures: true,
+        affords: 200,
+        asks_the_agent: true,
+        // It may yet become known.
+        locked: Reason::GpgEngine,
     },
     Kind {
         name: "gpgme",
         conf: "GPG_ENGINE gpgme;\n",
         open: left_to_gpg,
+        decrypts_everything: true,
         reads_everything: true,
         knows_the_intended: false,
         reads_expired_signatures: false,
         affords: 60,
         asks_the_agent: true,
+        locked: Reason::GpgDecrypt,
     },
 ];
 
@@ -80,6 +101,12 @@ pub fn patiently(mut read: impl FnMut() -> Result<Opened, Reason>) -> Result<Ope
 
 fn in_memory(home: &Path, passphrase: Option<&Passphrase>) -> Ring {
     let loaded = keyring::from_home(&gpg(home), passphrase, Timestamp::now()).unwrap_or_else(|error| panic!("{error}"));
+    ring(loaded.keys, loaded.warnings)
+}
+
+fn left_to_agent(home: &Path, passphrase: Option<&Passphrase>) -> Ring {
+    let loaded = keyring::left_to_agent(&gpg(home), passphrase, Timestamp::now());
+    let loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
     ring(loaded.keys, loaded.warnings)
 }
 

@@ -93,7 +93,9 @@ fn check_warnings(kind: &Kind, ring: &Ring) {
     for specimen in specimens().iter().filter(|specimen| !specimen.is_locked()) {
         let mut about = ring.warnings.iter().filter(|text| text.contains(&specimen.encrypts.to_string()));
         match about.next() {
-            None => assert!(kind.reads_everything || !specimen.is_beyond_nettle(), "{}: {}", kind.name, specimen.name),
+            None => {
+                assert!(kind.decrypts_everything || !specimen.is_beyond_nettle(), "{}: {}", kind.name, specimen.name)
+            }
             Some(text) => assert!(
                 specimen.is_beyond_nettle() && text.contains("of a kind that cannot decrypt here"),
                 "{}: {text}",
@@ -107,7 +109,7 @@ fn check_warnings(kind: &Kind, ring: &Ring) {
 /// What is wrong with how a cell was read.
 fn fault_of(kind: &Kind, ring: &Ring, cell: &Cell) -> Option<String> {
     let opened = ring.read(&cell.message);
-    if cell.to.is_beyond_nettle() && !kind.reads_everything {
+    if cell.to.is_beyond_nettle() && !kind.decrypts_everything {
         return (opened.err() != Some(Reason::GpgDecrypt)).then(|| "should be refused".to_owned());
     }
     let opened = match opened {
@@ -191,6 +193,7 @@ fn a_passphrase_that_is_given_must_be_right() {
                 let opened = ring.read(&seal_here(specimen, None));
                 match said {
                     None => assert_eq!(opened.expect("unlocked").plaintext.expose(), TEXT.as_bytes()),
+                    Some(_) if passphrase.is_none() => assert_eq!(opened.expect_err("locked"), kind.locked),
                     Some(_) => assert_eq!(opened.expect_err("locked"), Reason::GpgDecrypt),
                 }
             }

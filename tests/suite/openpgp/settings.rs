@@ -268,11 +268,11 @@ fn ids_that_cannot_be_meant_are_told_at_start() {
             assert!(text.contains(expected), "{}, {stanza}: {text}", kind.name);
         }
     }
-    let text = refused(&ENGINES[1], &format!("GPG_KEY_FILES /keys.asc\nGPG_REMOTE_ID {alice}"));
-    assert!(
-        text.contains("GPG_KEY_FILES cannot be used with GPG_ENGINE gpgme") && text.contains("gpg --import"),
-        "{text}"
-    );
+    for (kind, by) in [(&ENGINES[1], "GPG_SECRET_KEYS agent"), (&ENGINES[2], "GPG_ENGINE gpgme")] {
+        let text = refused(kind, &format!("GPG_KEY_FILES /keys.asc\nGPG_REMOTE_ID {alice}"));
+        let what = format!("GPG_KEY_FILES cannot be used with {by}");
+        assert!(text.contains(&what) && text.contains("gpg --import"), "{text}");
+    }
 }
 
 /// What is said about a stanza that must be refused.

@@ -58,7 +58,7 @@ fn the_table_of_sizes_is_that_of_the_predictions() {
 /// What the document says of a packet is at least what it takes, and hardly more; and gpg's is never smaller.
 #[test]
 fn no_packet_of_ours_is_longer_than_gpgs() {
-    let keys = keys();
+    let keys = keyring();
     let mut measured = Vec::new();
     for recipient in RECIPIENTS {
         for signer in SIGNERS {
@@ -90,9 +90,11 @@ fn no_packet_of_ours_is_longer_than_gpgs() {
 /// The kinds are found with public keys alone.
 #[test]
 fn the_size_is_known_from_two_certificates() {
-    let keys = keys();
+    fn file(key: &Key) -> KeyFile<'_> {
+        KeyFile { data: key.public.as_bytes(), wanted: None, place: "a file" }
+    }
+    let keys = keyring();
     for signer in SIGNERS {
-        let file = |key: &'static Key| KeyFile { data: key.public.as_bytes(), wanted: None, place: "a file" };
         let recipient = KeyKind::Rsa { bits: 3072 };
         let found = Pair::of(file(keys.recipient(recipient)), Some(file(keys.signer(signer))), Timestamp::now());
         assert_eq!(found.expect("good keys"), Pair { recipient, signer: Some(signer) });
@@ -165,49 +167,46 @@ struct Keyring {
     keys: Vec<(KeyKind, Role, Key)>,
 }
 
-fn keys() -> &'static Keyring {
-    static KEYS: OnceLock<Keyring> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let home = Home::new();
-        let vector = |name: &'static str| -> Key {
-            let read = |part: &str| {
-                let path = super::vectors::vector_keys().join(format!("{name}.{part}.asc"));
-                fs::read_to_string(path).expect("a test key")
-            };
-            let known: serde_json::Value = serde_json::from_str(
-                &fs::read_to_string(super::vectors::vector_keys().join("keys.json")).expect("their list"),
-            )
-            .expect("JSON");
-            let fingerprint = known["keys"][name]["primary"]["fingerprint"].as_str().expect("a fingerprint").to_owned();
-            let key = Key { name, fingerprint, public: read("pub"), secret: read("sec"), passphrase: None };
-            home.import(&key.secret);
-            key
+fn keyring() -> Keyring {
+    let home = Home::new();
+    let vector = |name: &'static str| -> Key {
+        let read = |part: &str| {
+            let path = super::vectors::vector_keys().join(format!("{name}.{part}.asc"));
+            fs::read_to_string(path).expect("a test key")
         };
-        let rsa = |bits| KeyKind::Rsa { bits };
-        let mut keys: Vec<(KeyKind, Role, Key)> = [
-            (rsa(2048), Role::Recipient, "server-rsa2048"),
-            (rsa(3072), Role::Recipient, "server-rsa3072"),
-            (rsa(4096), Role::Recipient, "server-rsa4096"),
-            (ELGAMAL, Role::Recipient, "server-elg2048"),
-            (KeyKind::Curve25519, Role::Recipient, "server-cv25519"),
-            (rsa(2048), Role::Signer, "client-rsa2048"),
-            (rsa(3072), Role::Signer, "client-rsa3072"),
-            (rsa(4096), Role::Signer, "client-rsa4096"),
-            (KeyKind::Curve25519, Role::Signer, "client-ed25519"),
-        ]
-        .map(|(kind, role, name)| (kind, role, vector(name)))
-        .into();
-        for (bits, curve, names) in [
-            (256, "nistp256", ["server-p256", "client-p256"]),
-            (384, "nistp384", ["server-p384", "client-p384"]),
-            (521, "nistp521", ["server-p521", "client-p521"]),
-        ] {
-            for (role, name) in [Role::Recipient, Role::Signer].into_iter().zip(names) {
-                keys.push((KeyKind::Nist { bits }, role, home.generate(name, (curve, curve), None)));
-            }
+        let known: serde_json::Value = serde_json::from_str(
+            &fs::read_to_string(super::vectors::vector_keys().join("keys.json")).expect("their list"),
+        )
+        .expect("JSON");
+        let fingerprint = known["keys"][name]["primary"]["fingerprint"].as_str().expect("a fingerprint").to_owned();
+        let key = Key { name, fingerprint, public: read("pub"), secret: read("sec"), passphrase: None };
+        home.import(&key.secret);
+        key
+    };
+    let rsa = |bits| KeyKind::Rsa { bits };
+    let mut keys: Vec<(KeyKind, Role, Key)> = [
+        (rsa(2048), Role::Recipient, "server-rsa2048"),
+        (rsa(3072), Role::Recipient, "server-rsa3072"),
+        (rsa(4096), Role::Recipient, "server-rsa4096"),
+        (ELGAMAL, Role::Recipient, "server-elg2048"),
+        (KeyKind::Curve25519, Role::Recipient, "server-cv25519"),
+        (rsa(2048), Role::Signer, "client-rsa2048"),
+        (rsa(3072), Role::Signer, "client-rsa3072"),
+        (rsa(4096), Role::Signer, "client-rsa4096"),
+        (KeyKind::Curve25519, Role::Signer, "client-ed25519"),
+    ]
+    .map(|(kind, role, name)| (kind, role, vector(name)))
+    .into();
+    for (bits, curve, names) in [
+        (256, "nistp256", ["server-p256", "client-p256"]),
+        (384, "nistp384", ["server-p384", "client-p384"]),
+        (521, "nistp521", ["server-p521", "client-p521"]),
+    ] {
+        for (role, name) in [Role::Recipient, Role::Signer].into_iter().zip(names) {
+            keys.push((KeyKind::Nist { bits }, role, home.generate(name, (curve, curve), None)));
         }
-        Keyring { home, keys }
-    })
+    }
+    Keyring { home, keys }
 }
 
 impl Keyring {

@@ -34,6 +34,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says something about the agent, and not about a message that anybody can have made.
+    pub fn is_trouble(&self) -> bool {
+        !matches!(self, Error::NotForUs | Error::Unsupported | Error::Refused(Refusal::Other { .. }))
+    }
+
     /// Whether the right passphrase, or somebody to ask for it, is what was missing.
     pub fn is_about_passphrase(&self) -> bool {
         use Refusal::*;

@@ -1,4 +1,4 @@
-//! A key whose secret is with the agent, as Sequoia wants it: a `Signer` and a `Decryptor`.
+//! A key whose secret is with the agent: it signs for Sequoia, and decrypts session keys.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,16 +167,6 @@ impl crypto::Signer for AgentKey {
 
     fn sign(&mut self, hash: HashAlgorithm, digest: &[u8]) -> pgp::Result<Signature> {
         Ok(AgentKey::sign(self, hash, digest)?)
-    }
-}
-
-impl crypto::Decryptor for &AgentKey {
-    fn public(&self) -> &Key<PublicParts, UnspecifiedRole> {
-        &self.public
-    }
-
-    fn decrypt(&mut self, ciphertext: &Ciphertext, _length: Option<usize>) -> pgp::Result<SessionKey> {
-        Ok(AgentKey::decrypt(self, ciphertext)?)
     }
 }
 

@@ -7,6 +7,7 @@
 mod assuan;
 mod error;
 mod key;
+mod outage;
 mod session;
 mod sexp;
 mod socket;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use error::{Error, Refusal};
 pub use key::AgentKey;
+pub use outage::Outage;
 pub use session::{Session, Terminal};
 pub use stored::{Protection, Stored};
 
@@ -81,6 +83,11 @@ impl Agent {
 
     pub fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// Whether it is we who know the passphrase.
+    pub fn gives_passphrase(&self) -> bool {
+        matches!(self.unlock, Unlock::Given(_))
     }
 
     /// The time for a secret-key operation.

@@ -8,25 +8,24 @@ use sequoia_openpgp as pgp;
 
 use pgp::cert::CertParser;
 use pgp::cert::amalgamation::key::{ErasedKeyAmalgamation, PrimaryKey as _};
-use pgp::crypto::KeyPair;
 use pgp::packet::key::PublicParts;
 use pgp::parse::Parse;
-use pgp::types::PublicKeyAlgorithm;
 use pgp::{Cert, KeyHandle, KeyID};
 
 use super::judge::{Judge, printable};
 use super::kind;
 use super::names::{Found, Wanted};
 use super::policy;
+use super::secret::{Holder, SecretKey};
 use super::unlock::{Lock, may_decrypt, unlock};
 use crate::crypto::openpgp::{Fingerprint, KeyPath, Signature};
 use crate::reason::SignatureFault;
 use crate::secret::Passphrase;
 use crate::time::Timestamp;
 
-/// A keyring. Certificates verify; secret keys, unlocked once when they are added, decrypt.
+/// A keyring. Certificates verify; secret keys, unlocked once when they are added or left with gpg-agent, decrypt.
 ///
-/// The secrets lie in Sequoia's memory, which is encrypted while they are not in use and zeroed when freed.
+/// Unlocked secrets lie in Sequoia's memory, which is encrypted while they are not in use and zeroed when freed.
 #[derive(Default)]
 pub struct Keys {
     /// By the fingerprint of the primary key. Without secrets.
@@ -34,25 +33,6 @@ pub struct Keys {
     /// Which certificates hold a key with this id: primary key or subkey.
     by_id: HashMap<KeyID, BTreeSet<pgp::Fingerprint>>,
     secrets: Vec<SecretKey>,
-}
-
-/// An unlocked key that decrypts.
-pub(super) struct SecretKey {
-    pub path: KeyPath,
-    handle: KeyHandle,
-    algorithm: PublicKeyAlgorithm,
-    pair: KeyPair,
-}
-
-impl SecretKey {
-    /// Whether a session key addressed so (`None`: to nobody in particular) can be for this key.
-    pub fn fits(&self, addressed: Option<&KeyHandle>, algorithm: PublicKeyAlgorithm) -> bool {
-        algorithm == self.algorithm && addressed.is_none_or(|id| id.aliases(&self.handle))
-    }
-
-    pub fn pair(&self) -> KeyPair {
-        self.pair.clone()
-    }
 }
 
 /// Something in a keyring that will not work. The rest of it does.
@@ -71,9 +51,15 @@ pub enum Notice {
     )]
     Unsupported { key: Fingerprint, user_id: String, algorithm: String },
     #[error(
-        "the secret part of key {key} ({user_id}) is on a card or was left out: messages to it cannot be read\n     use a server key whose secret part is in the keyring"
+        "the secret part of key {key} ({user_id}) is on a card or was left out: messages to it cannot be read\n     set GPG_SECRET_KEYS agent if it is on a card, or use a server key whose secret part is in the keyring"
     )]
     Elsewhere { key: Fingerprint, user_id: String },
+    #[error(
+        "secret key {key} ({user_id}) has a passphrase: none is given, and gpg-agent does not know it now, so messages to it cannot be read until it does\n     set GPG_DECRYPT_PW, enter it with: gpg --decrypt, or take the passphrase away with: gpg --edit-key {key} passwd"
+    )]
+    Locked { key: Fingerprint, user_id: String },
+    #[error("secret key {key} ({user_id}) cannot be used at present: {problem}")]
+    Unusable { key: Fingerprint, user_id: String, problem: String },
     #[error("one of the certificates cannot be read and is left out: {problem}")]
     Unreadable { problem: String },
 }
@@ -85,7 +71,9 @@ impl Notice {
             Notice::NoPassphrase { key, .. }
             | Notice::WrongPassphrase { key, .. }
             | Notice::Unsupported { key, .. }
-            | Notice::Elsewhere { key, .. } => Some(key),
+            | Notice::Elsewhere { key, .. }
+            | Notice::Locked { key, .. }
+            | Notice::Unusable { key, .. } => Some(key),
             Notice::Unreadable { .. } => None,
         }
     }
@@ -167,6 +155,14 @@ impl Keys {
         self.secrets.iter().map(|secret| &secret.path)
     }
 
+    pub(super) fn add_secret(&mut self, secret: SecretKey) {
+        self.secrets.push(secret);
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Cert> {
+        self.certs.values()
+    }
+
     pub(super) fn secrets(&self) -> &[SecretKey] {
         &self.secrets
     }
@@ -196,7 +192,7 @@ impl Keys {
         for key in cert.keys().secret() {
             let Some(path) = KeyPath::of(&key.clone().parts_into_public()) else { continue };
             let known = self.secrets.iter().any(|secret| secret.path == path);
-            if known || !may_decrypt(&key, now) {
+            if known || !may_decrypt(&key.clone().parts_into_public(), now) {
                 continue;
             }
             let algorithm = key.key().pk_algo();
@@ -214,7 +210,7 @@ impl Keys {
             match pair {
                 Ok(pair) => {
                     let handle = key.key().key_handle();
-                    self.secrets.push(SecretKey { path, handle, algorithm, pair });
+                    self.secrets.push(SecretKey::new(path, handle, algorithm, Holder::Memory(Box::new(pair))));
                 }
                 Err(notice) => notices.push(notice),
             }

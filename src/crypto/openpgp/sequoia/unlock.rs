@@ -6,7 +6,7 @@ use pgp::cert::amalgamation::ValidateAmalgamation as _;
 use pgp::cert::amalgamation::key::ErasedKeyAmalgamation;
 use pgp::crypto::KeyPair;
 use pgp::packet::Key;
-use pgp::packet::key::{SecretKeyMaterial, SecretParts, UnspecifiedRole};
+use pgp::packet::key::{PublicParts, SecretKeyMaterial, SecretParts, UnspecifiedRole};
 
 use super::kind::is_supported;
 use super::lenient_policy;
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// Whether the certificate's owner meant the key for encryption, however old or expired it is: an expired key of ours
 /// still reads what clients with an old copy of it send, as GnuPG does.
-pub(super) fn may_decrypt(key: &ErasedKeyAmalgamation<'_, SecretParts>, now: Timestamp) -> bool {
+pub(super) fn may_decrypt(key: &ErasedKeyAmalgamation<'_, PublicParts>, now: Timestamp) -> bool {
     let can = key.key().pk_algo().for_encryption();
     let policy = lenient_policy();
     let valid = key.clone().with_policy(&policy, now.to_system_time());
