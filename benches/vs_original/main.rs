@@ -162,12 +162,12 @@ impl Bench {
     /// Many knocks at once, for another service each, until the last one is granted.
     fn knocks(&self, count: u16) -> Taken {
         let packets: Vec<String> = (0..count).map(|i| self.packet(i, &format!("tcp/{}", FIRST_PORT + i))).collect();
-        let (begun, before) = (Instant::now(), self.cpu());
+        let (begun, before, mark) = (Instant::now(), self.cpu(), self.daemon.logs.mark());
         for packet in packets {
             self.world.v4().send(packet.as_bytes());
         }
-        let granted = || self.daemon.logs.count(&["Added access rule"]) == usize::from(count);
-        assert!(within(Duration::from_secs(120), granted), "{:?}:\n{}", self.kind, self.daemon.logs.text());
+        let granted = self.daemon.logs.count_of(count.into(), mark, &["Added access rule"], Duration::from_secs(120));
+        assert!(granted, "{:?}:\n{}", self.kind, self.daemon.logs.text());
         let (count, seconds) = (f64::from(count), begun.elapsed().as_secs_f64());
         Taken { per_second: count / seconds, cpu_each: millis(self.cpu() - before) / count }
     }

@@ -5,6 +5,7 @@ pub mod args;
 mod aside;
 mod command;
 pub mod control;
+mod crowd;
 mod decide;
 pub mod detach;
 mod errands;

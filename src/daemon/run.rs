@@ -1,12 +1,13 @@
 //! The loop: receive, ask the gate, obey, write the journal. One `poll` over everything, and no wake-up when idle.
 
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarm::{Alarm, Rang};
 use super::control::socket::ControlSocket;
+use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level};
 use super::pool::Pool;
@@ -24,6 +25,7 @@ pub struct Daemon<'a> {
     pub gate: Gate,
     pub pool: Pool,
     pub aside: Errands,
+    pub crowd: Crowd,
     /// `None`: decide, but change nothing (`--test`).
     pub firewall: Option<Firewall>,
     pub journal: &'a mut Journal,
@@ -76,10 +78,11 @@ impl Daemon<'_> {
                 Err(end) => return end,
             };
             self.try_again(Timestamp::now());
-            if let Err(error) = self.wait(more) {
-                return End::Poll(error);
-            }
-            match self.signals.asked() {
+            let signalled = match self.wait(more) {
+                Ok(signalled) => signalled,
+                Err(error) => return End::Poll(error),
+            };
+            match signalled.then(|| self.signals.asked()).flatten() {
                 Some(Asked::Stop { signal }) => return End::Signal(signal),
                 Some(Asked::Reload) => {
                     self.journal.note(Level::Warning, "Got SIGHUP. Re-reading configs.");
@@ -143,7 +146,10 @@ impl Daemon<'_> {
                 Ok(Received::Nothing) => return Ok(Drained::Empty),
                 Ok(Received::End) => return Ok(Drained::Ended),
                 Ok(Received::Skipped) => {}
-                Ok(Received::Datagram(datagram)) => self.examine(&datagram, batch),
+                Ok(Received::Datagram(datagram)) => {
+                    self.crowd.count();
+                    self.examine(&datagram, batch);
+                }
                 // A source that has failed never gives anything again.
                 Err(error) if self.exit_when_down || !self.sources.may_return(at) => return Err(End::Capture(error)),
                 Err(error) => {
@@ -196,8 +202,12 @@ impl Daemon<'_> {
         }
     }
 
-    /// Sleeps until a packet, a signal, or the alarm: the end of a grant, or another try.
-    fn wait(&mut self, more: bool) -> std::io::Result<()> {
+    /// Sleeps until a packet, a signal, or the alarm: the end of a grant, or another try. Tells whether a signal may have
+    /// come.
+    fn wait(&mut self, more: bool) -> std::io::Result<bool> {
+        if let (false, Some(rest)) = (more, self.crowd.gathers(Instant::now())) {
+            std::thread::sleep(rest);
+        }
         self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let file = self.sources.always_ready() && self.is_idle();
@@ -212,11 +222,12 @@ impl Daemon<'_> {
         let control = self.control.iter().flat_map(ControlSocket::fds);
         let mut fds: Vec<PollFd> = fds.chain(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))).collect();
         match poll(&mut fds, timeout.as_ref()) {
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(true),
             polled => polled?,
         };
-        let said: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
+        let said: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         let mut said = said.into_iter();
+        let signalled = said.next().is_some_and(|flags| !flags.is_empty());
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
         // The pool, lookups and commands are looked at anyway.
         let mut said = said.skip(3);
@@ -228,7 +239,7 @@ impl Daemon<'_> {
         if rang && self.alarm.silence() == Rang::ClockWasSet {
             self.later.at = self.later.at.map(|_| Timestamp::now());
         }
-        Ok(())
+        Ok(signalled)
     }
 
     pub fn reload(&mut self) -> Reloaded {
@@ -333,6 +344,7 @@ mod tests {
             gate: Gate::new(rules, AccessTable::default(), Keyrings::default(), replay, GrantId(0)),
             pool: Pool::start(50).unwrap(),
             aside: Errands::new().unwrap(),
+            crowd: Crowd::new(Instant::now()),
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             journal,
             signals: Signals::install().unwrap(),

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use super::alarm::Alarm;
 use super::args::Args;
 use super::control::socket::ControlSocket;
+use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
 use super::pidfile::PidFile;
@@ -64,6 +66,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         gate: Gate::new(server.gate, access, keyrings, replay, last),
         pool: Pool::start(server.gpg_budget)?,
         aside: Errands::new()?,
+        crowd: Crowd::new(Instant::now()),
         firewall: None,
         journal,
         signals,

@@ -65,6 +65,9 @@ pub struct State {
     /// `None` after a failure: `redb` refuses everything then, until the file is opened again.
     db: Option<Database>,
     batch: Batch,
+    /// What is durable, as it was after the last write: opening a table costs more than looking into it. `None`: to be
+    /// opened when it is needed.
+    seen: Option<ReadOnlyTable<[u8; 32], Stored<'static>>>,
     floor: Timestamp,
 }
 
@@ -87,7 +90,7 @@ impl State {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         file.map_err(|e| error(e.into()))?;
         let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
-        let mut state = Self { path, db: Some(db), batch: Batch::Nothing, floor: Timestamp::from_secs(0) };
+        let mut state = Self { path, db: Some(db), batch: Batch::Nothing, seen: None, floor: Timestamp::from_secs(0) };
         // The record and not the file tells whether it is new: a daemon may have died between the two.
         state.floor = match state.number(FLOOR)? {
             Some(floor) => Timestamp::from_secs(floor),
@@ -165,8 +168,18 @@ impl State {
         table: TableDefinition<K, V>,
         read: impl FnOnce(&ReadOnlyTable<K, V>) -> Result<T, redb::Error>,
     ) -> Result<Option<T>, StoreError> {
+        match self.table(table)? {
+            Some(table) => self.with_db(|_| read(&table).map(Some)),
+            None => Ok(None),
+        }
+    }
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
         self.with_db(|db| match db.begin_read()?.open_table(table) {
-            Ok(table) => read(&table).map(Some),
+            Ok(table) => Ok(Some(table)),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
         })
@@ -174,6 +187,7 @@ impl State {
 
     /// One durable transaction.
     fn write<T>(&mut self, change: impl FnOnce(&mut Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.seen = None;
         self.with_db(|db| {
             let transaction = db.begin_write()?;
             let result = Tables::of(&transaction).and_then(|mut tables| change(&mut tables))?;
@@ -186,7 +200,10 @@ impl State {
     fn add(&mut self, change: impl FnOnce(&mut Tables) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let transaction = match std::mem::replace(&mut self.batch, Batch::Lost) {
             Batch::Open(transaction) => transaction,
-            Batch::Nothing => self.with_db(|db| Ok(Box::new(db.begin_write()?)))?,
+            Batch::Nothing => {
+                self.seen = None;
+                self.with_db(|db| Ok(Box::new(db.begin_write()?)))?
+            }
             Batch::Lost => return Err(StoreError(Box::new(BatchLost))),
         };
         let changed = Tables::of(&transaction).and_then(|mut tables| change(&mut tables));
@@ -207,9 +224,17 @@ impl State {
             // Never made anew: an empty one would have forgotten everything.
             None => Database::builder().set_cache_size(CACHE).open(&self.path).map_err(|e| StoreError(e.into()))?,
         };
-        let result = act(&db).map_err(|error| StoreError(error.into()))?;
-        self.db = Some(db);
-        Ok(result)
+        match act(&db) {
+            Ok(result) => {
+                self.db = Some(db);
+                Ok(result)
+            }
+            Err(error) => {
+                // It would keep the file from being opened again.
+                self.seen = None;
+                Err(StoreError(error.into()))
+            }
+        }
     }
 }
 
@@ -219,8 +244,14 @@ impl ReplayStore for State {
             let seen = Tables::of(transaction).and_then(|tables| tables.seen(key));
             return seen.map_err(|error| StoreError(error.into()));
         }
-        let seen = self.read(SEEN, |table| Ok(table.get(key.0)?.map(|stored| restore(stored.value()))))?;
-        Ok(seen.flatten())
+        if self.seen.is_none() {
+            self.seen = self.table(SEEN)?;
+        }
+        let Some(table) = &self.seen else { return Ok(None) };
+        match table.get(key.0) {
+            Ok(stored) => Ok(stored.map(|stored| restore(stored.value()))),
+            Err(error) => self.with_db(|_| Err(error.into())),
+        }
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
