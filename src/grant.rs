@@ -54,6 +54,12 @@ impl Grant {
         let by = |knock: &Knock| matches!(&knock.signer, Signer::Certificate { primary, .. } if primary == key);
         self.certificate.as_ref() == Some(key) || self.knock.as_ref().is_some_and(by)
     }
+
+    /// Whether a stanza of this name, or one of several in a file of this name, opened it.
+    pub fn is_by_stanza(&self, name: &str) -> bool {
+        let fits = |rest: &str| rest.is_empty() || rest.starts_with('#');
+        self.knock.as_ref().is_some_and(|knock| knock.name.strip_prefix(name).is_some_and(fits))
+    }
 }
 
 impl Knock {
@@ -267,6 +273,9 @@ mod tests {
             assert_eq!(knock.fits(&open(certificate)), fits, "{knock:?}");
         }
         let grant = Grant { knock: Some(signed()), ..open(Some(key(2))) };
+        let named = |name: &str| Grant { knock: Some(Knock { name: name.into(), ..signed() }), ..grant.clone() };
+        let by = |name: &str| named(name).is_by_stanza("alice");
+        assert!(by("alice") && by("alice#2") && !by("alice2") && !by("bob"));
         assert!(grant.is_signed_by(&key(1)) && grant.is_signed_by(&key(2)) && !grant.is_signed_by(&key(3)));
     }
 

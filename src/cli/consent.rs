@@ -1,11 +1,13 @@
 //! How every command that changes something does it: it shows what it will do, asks, and only then acts. `--yes` does
-//! not ask, `--dry-run` ends after showing.
+//! not ask, `--dry-run` ends after showing; with `--json` what was done, or would be, is told as JSON as well.
 
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Write};
 
-/// The two options of each command that changes something.
+use serde_json::{Map, Value, json};
+
+/// The options of each command that changes something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Consent {
     /// Do it without asking
@@ -14,6 +16,9 @@ pub struct Consent {
     /// Show what would be done, and end
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
+    /// Tell what was done as one line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What a command is about to do: one line per step, as a person would say it ("write /etc/fwknop/users/alice.conf").
@@ -61,11 +66,36 @@ impl Consent {
     pub fn obtain(self, plan: &Plan) -> Result<(), NotDone> {
         write!(io::stderr(), "{plan}").map_err(NotDone::Output)?;
         match self {
-            Consent { dry_run: true, .. } => Err(NotDone::DryRun),
+            Consent { dry_run: true, json, .. } => {
+                if json {
+                    tell(plan, false, Map::new())?;
+                }
+                Err(NotDone::DryRun)
+            }
             Consent { yes: true, .. } => Ok(()),
             _ => ask("Do this?"),
         }
     }
+
+    /// Says on standard output that it was done, and what came of it: as JSON if that was asked for, else by these words.
+    pub fn done(
+        self,
+        plan: &Plan,
+        result: impl IntoIterator<Item = (&'static str, Value)>,
+        words: &str,
+    ) -> Result<(), NotDone> {
+        if self.json {
+            return tell(plan, true, result.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        }
+        write!(io::stdout(), "{words}").map_err(NotDone::Output)
+    }
+}
+
+/// For programs: the steps, whether they were taken, and what came of them.
+fn tell(plan: &Plan, done: bool, result: Map<String, Value>) -> Result<(), NotDone> {
+    let mut told = Map::from_iter([("done".to_owned(), json!(done)), ("steps".to_owned(), json!(plan.steps()))]);
+    told.extend(result);
+    writeln!(io::stdout(), "{}", Value::Object(told)).map_err(NotDone::Output)
 }
 
 /// A question that only an explicit yes answers.
@@ -98,8 +128,8 @@ mod tests {
         let mut plan = Plan::default();
         plan.step("write a file").step("import a key");
         assert_eq!(plan.to_string(), "  write a file\n  import a key\n");
-        let dry = Consent { yes: false, dry_run: true };
+        let dry = Consent { dry_run: true, ..Consent::default() };
         assert!(matches!(dry.obtain(&plan), Err(NotDone::DryRun)));
-        assert!(Consent { yes: true, dry_run: false }.obtain(&plan).is_ok());
+        assert!(Consent { yes: true, ..Consent::default() }.obtain(&plan).is_ok());
     }
 }

@@ -6,6 +6,14 @@ use jiff::tz::TimeZone;
 use super::value::digits;
 use crate::time::Timestamp;
 
+/// The same, or `YYYY-MM-DD`: for command lines.
+pub fn parse_any(text: &str) -> Option<Timestamp> {
+    match text.split('-').collect::<Vec<_>>()[..] {
+        [year, month, day] if year.len() == 4 => parse(&format!("{month}/{day}/{year}")),
+        _ => parse(text),
+    }
+}
+
 /// Years of one or two digits are those of this century. `None`: not a date, or before 1970.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let parts: Vec<&str> = text.split('/').collect();
@@ -31,6 +39,8 @@ mod tests {
             jiff::Timestamp::from_second(secs).unwrap().to_zoned(TimeZone::system()).datetime().to_string()
         };
         assert_eq!(zoned("12/31/2030"), "2030-12-31T00:00:00");
+        assert_eq!(parse_any("2030-12-31"), parse("12/31/2030"));
+        assert_eq!((parse_any("30-12-31"), parse_any("2030-12"), parse_any("1/2/30")), (None, None, parse("1/2/30")));
         assert_eq!(zoned("1/2/30"), "2030-01-02T00:00:00");
         for bad in ["", "2030-12-31", "13/01/2030", "02/30/2030", "1/2", "1/2/3/4", "a/b/c", "01/01/1969", "1/1/20300"]
         {

@@ -35,6 +35,7 @@ mod variable;
 
 pub use access::{load, load_access, parse_access};
 pub use complaint::{Complaint, Complaints, Fault, Place, Severity};
+pub use date::parse_any as parse_date;
 pub use facility::{Facility, UnknownFacility};
 pub use keyrings::{KeyringPlace, KeyringSource, Keyrings, OpenedKeyring};
 pub use rc::{Section, parse_sections, rc_line, read_sections};

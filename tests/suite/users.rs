@@ -156,6 +156,43 @@ fn who_is_taken_away_is_shut_out_at_once_and_nobody_else_notices() {
     daemon.stop();
 }
 
+/// A certificate may stand in several stanzas: what the suspended one opened is closed, and nothing else.
+#[test]
+fn what_a_stanza_opened_ends_with_it_even_if_its_user_may_still_do_something_else() {
+    let (team, keys) = (Team::new(), keys());
+    let road = team.world.v4();
+    team.add("shell", &keys.client_ed25519, ANNA);
+    team.add("web", &keys.client_ed25519, BEN);
+    let daemon = team.daemon();
+    team.knock(&keys.client_ed25519, ANNA);
+    team.knock(&keys.client_ed25519, BEN);
+    assert!(road.all_open(&[ANNA, BEN]), "{}", daemon.logs.text());
+    let told = team.done(&["user", "suspend", "web", "--yes", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    assert_eq!((&told["done"], &told["name"]), (&true.into(), &"web".into()));
+    assert!(road.closes(BEN, PATIENCE).is_some(), "{}", daemon.logs.text());
+    assert!(road.connects(ANNA), "{}", daemon.logs.text());
+    daemon.stop();
+}
+
+/// An administrator's own file is listed, and never changed.
+#[test]
+fn files_of_an_administrators_own_are_left_alone() {
+    let (team, keys) = (Team::new(), keys());
+    let file = team.settings.path("users/old.conf");
+    let text = format!(
+        "SOURCE ANY\nOPEN_PORTS tcp/22\nGPG_ALLOW_NO_PW Y\nGPG_FINGERPRINT_ID {}\n",
+        keys.client_ed25519.fingerprint
+    );
+    fs::write(&file, &text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(team.done(&["user", "show", "old"]).contains(&keys.client_ed25519.fingerprint));
+    for change in ["suspend", "remove"] {
+        team.refused(&["user", change, "old", "--yes"], 1, "was not written by fwknopd");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
 /// Whose a grant was stands in the firewall.
 #[test]
 fn a_restart_does_not_forget_whose_a_grant_is() {
@@ -240,10 +277,12 @@ fn what_cannot_be_a_user_or_a_key_is_refused_in_words() {
     let revoked = file("revoked.asc", &vector("client-revoked.pub.asc"));
     let two = file("two.asc", &format!("{}\n{}", keys.client_rsa.public, keys.stranger.public));
     let junk = file("junk.asc", "no key");
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["user", "add", &good, "--open", "tcp/22", "--name", "a/b"], 2, "cannot be the name of a user"),
         (&["user", "add", &good, "--open", "tcp/22", "--name", "anna"], 1, "there is a user 'anna' already"),
         (&["user", "add", &good, "--open", "tcp/22", "--until", "soon"], 2, "is no span of time"),
+        (&["user", "add", &good, "--open", "tcp/22", "--until", "2020-01-31"], 2, "is past"),
+        (&["user", "add", &good, "--open", "tcp/22", "--max-timeout", "5"], 2, "is shorter than --timeout"),
         (&["user", "add", &good, "--open", "tcp/22", "--source", "here"], 2, "is no list of addresses"),
         (&["user", "add", &secret, "--open", "tcp/22"], 1, "holds a secret key"),
         (&["user", "add", &expired, "--open", "tcp/22"], 1, "it is expired"),
@@ -306,7 +345,15 @@ fn the_documents_know_every_subcommand_and_option() {
             .collect()
     };
     // What every one of them takes is said above the tables.
-    let common = ["--config-file", "--access-file", "--access-folder", "--gpg-home-dir", "--rc-file", "--help"];
+    let common = [
+        "--config-file",
+        "--access-file",
+        "--access-folder",
+        "--gpg-home-dir",
+        "--override-config",
+        "--rc-file",
+        "--help",
+    ];
     let mut seen = 0;
     for (name, program, document, groups) in [
         ("fwknopd", Maker::Ours.daemon(), "docs/configuration.md", &["key", "user", "grants"][..]),

@@ -45,6 +45,7 @@ impl Daemon<'_> {
                         Ok(key) => self.gate.take(|grant| grant.is_signed_by(&key)),
                         Err(error) => return Answer::Misunderstood { why: error.to_string() },
                     },
+                    Which::Stanza(name) => self.gate.take(|grant| grant.is_by_stanza(name)),
                 };
                 self.close_on_request(grants, who)
             }

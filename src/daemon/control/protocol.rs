@@ -26,6 +26,8 @@ pub enum Which {
     Grant(u64),
     /// All that was opened by signatures of this certificate: the full fingerprint.
     Certificate(String),
+    /// All that this stanza opened, by its name.
+    Stanza(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +116,7 @@ mod tests {
             (Request::Grants { after: 0 }, r#"{"grants":{"after":0}}"#),
             (Request::Close(Which::Grant(17)), r#"{"close":{"grant":17}}"#),
             (Request::Close(Which::Certificate("AB".into())), r#"{"close":{"certificate":"AB"}}"#),
+            (Request::Close(Which::Stanza("ann".into())), r#"{"close":{"stanza":"ann"}}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);

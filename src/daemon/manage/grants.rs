@@ -1,6 +1,7 @@
 //! `fwknopd grants`: what is open now, asked of the running daemon, and closing it.
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::{Places, say, values};
 use crate::cli::consent::{Consent, Plan};
@@ -90,9 +91,11 @@ fn close(
     consent.obtain(&plan)?;
     // What has ended while somebody was asked needs no closing.
     match certificate {
-        Some(key) => closed(daemon.ask(&Request::Close(Which::Certificate(key)))),
-        None => grants.iter().try_for_each(|id| closed(daemon.ask(&Request::Close(Which::Grant(*id))))),
+        Some(key) => closed(daemon.ask(&Request::Close(Which::Certificate(key))))?,
+        None => grants.iter().try_for_each(|id| closed(daemon.ask(&Request::Close(Which::Grant(*id)))))?,
     }
+    let numbers: Vec<u64> = meant.iter().map(|open| open.grant).collect();
+    Ok(consent.done(&plan, [("grants", json!(numbers))], "")?)
 }
 
 fn closed(answer: Result<Answer, ask::Error>) -> Result<(), Ended> {
@@ -107,7 +110,7 @@ fn not_open(what: String) -> Ended {
 }
 
 fn failed(error: ask::Error) -> Ended {
-    Ended::Other(Box::new(error))
+    Ended::other(error)
 }
 
 /// One line, safe for a terminal.

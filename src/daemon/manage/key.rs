@@ -44,6 +44,8 @@ pub enum Key {
         /// Write to this file instead of standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
     },
     /// Make a new key beside the old one: knocks to both are taken
     Rotate {
@@ -74,7 +76,7 @@ pub fn run(command: Key, places: &Places) -> Result<(), Ended> {
             init(places, consent, &user_id, &algo, passphrase_file.as_deref())
         }
         Key::Show { json } => show(places, json, now),
-        Key::Export { output } => export(places, output.as_deref(), now),
+        Key::Export { output, json } => export(places, output.as_deref(), json, now),
         Key::Rotate { algo, consent } => rotate(places, consent, &algo, now),
         Key::Retire { fingerprint, consent } => retire(places, consent, &fingerprint, now),
         Key::Check { json } => check(places, json, now),
@@ -107,6 +109,11 @@ impl Keyring {
 
     pub fn about(&self, key: &Fingerprint) -> Option<&About> {
         self.all.iter().find(|about| about.fingerprint == *key)
+    }
+
+    /// Without a key that decrypts nobody could be let in.
+    pub fn must_decrypt(&self) -> Result<(), Ended> {
+        self.current().map(|_| ())
     }
 
     /// The one that users are given: the last made that can be used.
@@ -191,7 +198,7 @@ fn init(
         beside: false,
     };
     let made = Home::open(&gpg)?.generate(&new)?;
-    say(&format!("{made}\n"))
+    Ok(consent.done(&plan, [("fingerprint", json!(made.to_string()))], &format!("{made}\n"))?)
 }
 
 fn keep(home: &Path, passphrase: &Passphrase) -> Result<(), Ended> {
@@ -227,10 +234,13 @@ fn show(places: &Places, json: bool, now: Timestamp) -> Result<(), Ended> {
     current.map(|_| ())
 }
 
-fn export(places: &Places, output: Option<&Path>, now: Timestamp) -> Result<(), Ended> {
+fn export(places: &Places, output: Option<&Path>, json: bool, now: Timestamp) -> Result<(), Ended> {
     let mut keyring = Keyring::open(&places.gpg()?, now)?;
     let key = keyring.current()?.fingerprint.clone();
-    let text = keyring.home.export(&key)?;
+    let mut text = keyring.home.export(&key)?;
+    if json {
+        text = format!("{}\n", json!({"fingerprint": key.to_string(), "certificate": text}));
+    }
     match output {
         Some(path) => private_file::write(path, &text).map_err(|source| Ended::Write { path: path.to_owned(), source }),
         None => say(&text),
@@ -250,7 +260,7 @@ fn rotate(places: &Places, consent: Consent, algo: &str, now: Timestamp) -> Resu
     let made =
         keyring.home.generate(&NewKey { user_id: &user_id, algorithm, lasts: None, passphrase, beside: true })?;
     places.tell_daemon()?;
-    say(&format!("{made}\n"))
+    Ok(consent.done(&plan, [("fingerprint", json!(made.to_string()))], &format!("{made}\n"))?)
 }
 
 fn retire(places: &Places, consent: Consent, key: &Fingerprint, now: Timestamp) -> Result<(), Ended> {
@@ -270,7 +280,8 @@ fn retire(places: &Places, consent: Consent, key: &Fingerprint, now: Timestamp) 
     plan.step(format!("remove the key {key} and its secret: whoever still knocks with it is refused"));
     consent.obtain(&plan)?;
     keyring.home.remove(key, true)?;
-    places.tell_daemon()
+    places.tell_daemon()?;
+    Ok(consent.done(&plan, [], "")?)
 }
 
 fn check(places: &Places, json: bool, now: Timestamp) -> Result<(), Ended> {

@@ -8,8 +8,8 @@ mod key;
 mod user;
 mod values;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -17,14 +17,15 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use super::args::Args;
 use super::control::ask::{self, Connection};
 use super::control::process;
-use super::control::protocol::{Answer, Request};
-use super::journal::with_causes;
+use super::control::protocol::{Answer, Request, Which};
+use super::keyrings::Keyrings;
 use super::{pidfile, settings};
 use crate::cli::completions::{self, Shell};
 use crate::cli::keys::Ended;
-use crate::cli::{EXIT_OK, EXIT_USAGE};
-use crate::config::{LoadOptions, ServerSettings, load_server};
+use crate::cli::{EXIT_OK, EXIT_USAGE, describe};
+use crate::config::{Complaints, LoadOptions, ServerSettings, load_server, parse_access};
 use crate::crypto::openpgp::gpgme::GnuPg;
+use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// Look after the server's keys and its users.
@@ -60,6 +61,9 @@ struct Places {
     /// Configuration file
     #[arg(short, long, global = true, value_name = "FILE", default_value = "/etc/fwknop/fwknopd.conf")]
     config_file: PathBuf,
+    /// Further configuration files, later ones win
+    #[arg(short = 'O', long, global = true, value_name = "FILES", value_delimiter = ',')]
+    override_config: Vec<PathBuf>,
     /// Access file
     #[arg(short, long, global = true, value_name = "FILE")]
     access_file: Option<PathBuf>,
@@ -98,7 +102,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(ended) => {
-            eprintln!("fwknopd: {}", with_causes(&ended));
+            eprintln!("fwknopd: {}", describe(&ended));
             ExitCode::from(ended.code())
         }
     }
@@ -117,6 +121,10 @@ impl Places {
                 words.extend([option.into(), path.clone().into()]);
             }
         }
+        if !self.override_config.is_empty() {
+            let files: Vec<&OsStr> = self.override_config.iter().map(|path| path.as_os_str()).collect();
+            words.extend(["-O".into(), files.join(OsStr::new(","))]);
+        }
         let args = Args::try_parse_from(words).map_err(|error| Ended::Other(Box::new(error)))?;
         let directory = std::env::current_dir().map_err(|error| Ended::Other(Box::new(error)))?;
         Ok(LoadOptions::from_args(&args, directory))
@@ -127,13 +135,20 @@ impl Places {
         Ok(server)
     }
 
-    /// The server's keyring: as configured, or as named when there is no configuration yet.
+    /// The server's keyring: as configured, or as named as long as there is no configuration that could be used.
     fn gpg(&self) -> Result<GnuPg, Ended> {
-        if let (Some(home), false) = (&self.gpg_home_dir, self.config_file.exists()) {
-            return Ok(GnuPg { home: Some(home.clone()), program: None });
+        match (self.server(), &self.gpg_home_dir) {
+            (Ok(server), _) => Ok(GnuPg { home: Some(server.gpg_home), program: server.gpg_program }),
+            (Err(_), Some(home)) => Ok(GnuPg { home: Some(home.clone()), program: None }),
+            (Err(error), None) => Err(error),
         }
-        let server = self.server()?;
-        Ok(GnuPg { home: Some(server.gpg_home), program: server.gpg_program })
+    }
+
+    /// Whether a file with this text could be used beside those that are there.
+    fn check_file(&self, path: &Path, text: &Secret<String>, now: Timestamp) -> Result<(), Complaints> {
+        let (server, _) = load_server(&self.options().map_err(|_| Complaints::default())?)?;
+        let mut keyrings = Keyrings::new(now);
+        parse_access(path, text.expose(), &server, &mut keyrings, now).map(|_| ())
     }
 
     /// Whether all of the configuration can be used as it stands now. `Err`: what is wrong.
@@ -147,33 +162,45 @@ impl Places {
 
     /// A running daemon reads its files again; without one there is nothing to tell.
     fn tell_daemon(&self) -> Result<(), Ended> {
+        self.tell_daemon_and(|_| Ok(()))
+    }
+
+    /// The same, and what this stanza opened is closed, also where its certificate may still open something else.
+    fn tell_daemon_to_close(&self, stanza: &str) -> Result<(), Ended> {
+        self.tell_daemon_and(|daemon| match daemon.ask(&Request::Close(Which::Stanza(stanza.to_owned()))) {
+            Ok(Answer::Closed { .. }) => Ok(()),
+            Ok(other) => Err(Ended::other(ask::Error::unexpected(&other))),
+            Err(error) => Err(Ended::other(error)),
+        })
+    }
+
+    fn tell_daemon_and(&self, then: impl FnOnce(&mut Connection) -> Result<(), Ended>) -> Result<(), Ended> {
         let server = self.server()?;
-        let other = |error: ask::Error| Ended::Other(Box::new(error));
-        if let Some(daemon) = ask::connect(&server.run_dir).map_err(other)? {
-            return reload(daemon);
+        if let Some(mut daemon) = ask::connect(&server.run_dir).map_err(Ended::other)? {
+            reload(&mut daemon)?;
+            then(&mut daemon)?;
+            eprintln!("fwknopd: the running daemon has taken it");
+            return Ok(());
         }
-        let runs = pidfile::confirmed(&server.pid_file, |_| Ok(())).map_err(|error| Ended::Other(Box::new(error)))?;
+        let runs = pidfile::confirmed(&server.pid_file, |_| Ok(())).map_err(Ended::other)?;
         if runs.is_none() {
             eprintln!("fwknopd: no daemon is running: it takes effect when it is started");
             return Ok(());
         }
         // One that could not make its socket, and has said so.
-        process::restart(&server.pid_file).map(|_| ()).map_err(|error| Ended::Other(Box::new(error)))
+        process::restart(&server.pid_file).map(|_| ()).map_err(Ended::other)
     }
 }
 
-fn reload(mut daemon: Connection) -> Result<(), Ended> {
+fn reload(daemon: &mut Connection) -> Result<(), Ended> {
     match daemon.ask(&Request::Reload) {
-        Ok(Answer::Reloaded { .. }) => {
-            eprintln!("fwknopd: the running daemon has taken it");
-            Ok(())
-        }
+        Ok(Answer::Reloaded { .. }) => Ok(()),
         Ok(Answer::NotReloaded { complaints }) => Err(Ended::refused(
             format!("the running daemon keeps its old configuration:\n{}", complaints.join("\n")),
             "mend that, and let it read its files again with: fwknopd -R",
         )),
-        Ok(other) => Err(Ended::Other(Box::new(ask::Error::unexpected(&other)))),
-        Err(error) => Err(Ended::Other(Box::new(error))),
+        Ok(other) => Err(Ended::other(ask::Error::unexpected(&other))),
+        Err(error) => Err(Ended::other(error)),
     }
 }
 

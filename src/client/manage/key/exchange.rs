@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
+use serde_json::json;
 
 use super::super::super::output::{warn, write_private};
-use super::super::{Places, known, say, say_json, values};
+use super::super::{Places, known, values};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended};
 use crate::crypto::openpgp::Fingerprint;
@@ -35,7 +36,8 @@ impl Export {
             None => keyring.own_named(None)?.about.fingerprint,
         };
         let text = keyring.home()?.export(&fingerprint)?;
-        let Some(path) = self.output else { return say(&text) };
+        let told = [("fingerprint", json!(fingerprint.to_string())), ("certificate", json!(text))];
+        let Some(path) = self.output else { return Ok(self.consent.done(&Plan::default(), told, &text)?) };
         let mut plan = Plan::default();
         let is_there = path.symlink_metadata().is_ok();
         plan.step(format!(
@@ -45,7 +47,8 @@ impl Export {
         ));
         // Who names a new file has said what he wants.
         Consent { yes: self.consent.yes || (!is_there && !self.consent.dry_run), ..self.consent }.obtain(&plan)?;
-        write_private(&path, &text, false).map_err(Ended::other)
+        write_private(&path, &text, false).map_err(Ended::other)?;
+        Ok(self.consent.done(&plan, told, "")?)
     }
 }
 
@@ -61,9 +64,6 @@ pub struct Import {
     places: Places,
     #[command(flatten)]
     consent: Consent,
-    /// One line of JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Import {
@@ -76,10 +76,8 @@ impl Import {
         add_import(&mut plan, &certificate, &keyring.place(), now);
         consent_with(self.consent, self.fingerprint.as_ref()).obtain(&plan)?;
         keyring.home()?.import(&certificate.data)?;
-        if self.json {
-            return say_json(&keys::as_json(&certificate.about, now));
-        }
-        say(&format!("{}\n", certificate.about.fingerprint))
+        let told = [("certificate", keys::as_json(&certificate.about, now))];
+        Ok(self.consent.done(&plan, told, &format!("{}\n", certificate.about.fingerprint))?)
     }
 }
 
@@ -132,6 +130,7 @@ impl Remove {
             }
         }
         self.consent.obtain(&plan)?;
-        Ok(keyring.home()?.remove(&about.fingerprint, false)?)
+        keyring.home()?.remove(&about.fingerprint, false)?;
+        Ok(self.consent.done(&plan, [], "")?)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::super::user;
-use super::super::{Places, say, say_json};
+use super::super::Places;
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::keys::{self, Ended};
 use crate::keyring::manage::{Algorithm, NewKey, NewPassphrase};
@@ -29,9 +29,6 @@ pub struct Generate {
     places: Places,
     #[command(flatten)]
     consent: Consent,
-    /// One line of JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// `None`: for ever.
@@ -69,13 +66,10 @@ impl Generate {
         let passphrase = if self.no_passphrase { NewPassphrase::None } else { NewPassphrase::Asked };
         let new = NewKey { user_id: &user_id, algorithm, lasts: self.expire.0, passphrase, beside: self.beside };
         let made = keyring.home()?.generate(&new)?;
-        if self.json {
-            // It is younger than the run.
-            let now = Timestamp::now();
-            let about = self.places.keyring(now)?.named(&made.to_string())?.about;
-            return say_json(&keys::as_json(&about, now));
-        }
-        say(&format!("{made}\n"))
+        // It is younger than the run.
+        let now = Timestamp::now();
+        let about = self.places.keyring(now)?.named(&made.to_string())?.about;
+        Ok(self.consent.done(&plan, [("certificate", keys::as_json(&about, now))], &format!("{made}\n"))?)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
+use serde_json::json;
 
 use super::super::super::layers::Layers;
 use super::super::super::stanza::{self, NewLine};
@@ -11,7 +12,7 @@ use super::super::super::{keys::hmac_key_in, output::warn, rc};
 use super::super::known::{self, meaning};
 use super::super::own::Keyring;
 use super::super::size::Target;
-use super::super::{Places, key, say, values};
+use super::super::{Places, key, values};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::handout::Handout;
 use crate::cli::keys::{self, Ended};
@@ -105,7 +106,8 @@ impl Add {
         }
         rc::create_if_missing(&path).map_err(Ended::other)?;
         stanza::put(&path, &self.name, &lines).map_err(Ended::other)?;
-        say(&format!("knock with: fwknop -n {}\n", self.name))
+        let told = [("name", json!(self.name)), ("knock", json!(format!("fwknop -n {}", self.name)))];
+        Ok(self.consent.done(&plan, told, &format!("knock with: fwknop -n {}\n", self.name))?)
     }
 
     /// Whether there is such a stanza already, and it may be replaced.

@@ -54,6 +54,7 @@ impl Remove {
             plan.step(format!("the server's certificate stays: fwknop key remove takes it away ({})", gpg.recipient));
         }
         self.consent.obtain(&plan)?;
-        stanza::remove(&path, &known.name).map_err(Ended::other)
+        stanza::remove(&path, &known.name).map_err(Ended::other)?;
+        Ok(self.consent.done(&plan, [], "")?)
     }
 }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::super::Places;
 use super::super::key::Keyring;
-use super::folder::{Folder, State, write};
+use super::super::{Places, say};
+use super::folder::{Folder, MARK, State, Undo, remove, write};
 use crate::cli::consent::{Consent, Plan};
 use crate::cli::handout::Handout;
 use crate::cli::keys::{self, Ended};
-use crate::config::{Kind, Syntax};
+use crate::config::{Kind, Syntax, parse_date};
 use crate::crypto::openpgp::Fingerprint;
 use crate::crypto::openpgp::sequoia::About;
 use crate::net::PortSet;
@@ -36,16 +37,19 @@ pub struct Add {
     /// Where knocks may come from
     #[arg(long, default_value = "ANY", value_name = "ADDRESSES")]
     source: String,
-    /// How long the user may knock: 90d, 6m, 2y, never
-    #[arg(long, default_value = "never", value_name = "SPAN")]
+    /// How long the user may knock: 90d, 6m, 2y, never, to a date (2027-01-31) or second since 1970
+    #[arg(long, default_value = "never", value_name = "WHEN")]
     until: String,
     /// How long a port stays open, in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
     timeout: u32,
+    /// How long at most, in seconds, where the client asks for a time [default: 300, or the timeout if that is longer]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
+    max_timeout: Option<u32>,
     /// Without an HMAC key: a stranger then costs a decryption
     #[arg(long)]
     no_hmac: bool,
-    /// Write here what the user needs, for fwknop server add --stanza: it holds a secret
+    /// Write here, or with - to standard output, what the user needs: it holds a secret
     #[arg(long, value_name = "FILE")]
     stanza: Option<PathBuf>,
     /// The host in it [default: the name of this one]
@@ -82,10 +86,14 @@ impl Add {
                 "write ANY, addresses or networks: 192.0.2.0/24",
             )
         })?;
-        let lasts =
-            keys::lasting(&self.until).map_err(|what| Ended::usage(what, "it says how long the user may knock"))?;
+        let until =
+            until(&self.until, now).map_err(|what| Ended::usage(what, "it says how long the user may knock"))?;
+        if self.max_timeout.is_some_and(|most| most < self.timeout) {
+            return Err(Ended::usage("--max-timeout is shorter than --timeout", "raise it, or lower the timeout"));
+        }
+        keyring.must_decrypt()?;
         let hmac = if self.no_hmac { None } else { Some(hmac_key()?) };
-        let text = self.access_text(about, lasts.map(|span| now.plus(span)), hmac.as_ref(), &keyring);
+        let text = self.access_text(about, until, hmac.as_ref(), &keyring);
         let handout = match &self.stanza {
             None => None,
             Some(file) => Some((file, self.handout(hmac.as_ref(), &mut keyring)?)),
@@ -95,10 +103,11 @@ impl Add {
         let mut plan = Plan::default();
         let ports = &self.open;
         plan.step(format!(
-            "let {} in, who signs with {}, to {ports} for {}s",
+            "let {} in, who signs with {}, to {ports} for {}s{}",
             about.name(),
             about.fingerprint,
-            self.timeout
+            self.timeout,
+            until.map_or(String::new(), |end| format!(", until {}", keys::day(end))),
         ));
         if keyring.about(&about.fingerprint).is_none() {
             plan.step(format!("import the certificate into {}", keyring.path.display()));
@@ -108,26 +117,47 @@ impl Add {
         }
         plan.step(format!("write {}", file.display()));
         if let Some((file, _)) = &handout {
-            plan.step(format!("write {}, which holds a secret: hand it to {name} alone", file.display()));
+            let place = if is_stdout(file) { "to standard output".into() } else { file.display().to_string() };
+            plan.step(format!("write {place}, which holds a secret: hand it to {name} alone"));
+        }
+        // Before anything is written: the file for itself, and all that is there already.
+        let would_not_work = |complaints: &dyn std::fmt::Display| {
+            let what = format!("with {name} the configuration would not work:\n{complaints}");
+            Ended::refused(what, "mend that first; the user was not added")
+        };
+        places.check_file(&file, &text, now).map_err(|complaints| would_not_work(&complaints))?;
+        if folder.missing.is_none() {
+            places.check().map_err(|complaints| would_not_work(&complaints))?;
         }
         self.consent.obtain(&plan)?;
 
-        folder.make()?;
-        write(&file, text.expose())?;
-        let take_back = || fs::remove_file(&file).map_err(|source| Ended::Write { path: file.clone(), source });
-        if let Err(complaints) = places.check() {
-            take_back()?;
-            let what = format!("with {name} the configuration would not work:\n{complaints}");
-            return Err(Ended::refused(what, "mend that first; the user was not added"));
-        }
-        if let Err(error) = keyring.home.import(&read.data) {
-            take_back()?;
-            return Err(error.into());
-        }
-        if let Some((file, text)) = &handout {
+        if let Some((file, text)) = handout.as_ref().filter(|(file, _)| !is_stdout(file)) {
             write(file, text.expose())?;
         }
-        places.tell_daemon()
+        let mut undo = None;
+        let done = folder.make().and_then(|made| {
+            undo = Some(made);
+            write(&file, text.expose())?;
+            places.check().map_err(|complaints| would_not_work(&complaints))?;
+            Ok(keyring.home.import(&read.data)?)
+        });
+        if let Err(error) = done {
+            if file.exists() {
+                remove(&file)?;
+            }
+            undo.map_or(Ok(()), Undo::run)?;
+            if let Some((file, _)) = handout.filter(|(file, _)| !is_stdout(file)) {
+                remove(file)?;
+            }
+            return Err(error);
+        }
+        if let Some((_, text)) = handout.filter(|(file, _)| is_stdout(file)) {
+            say(text.expose())?;
+        }
+        places.tell_daemon()?;
+        let told =
+            [("name", json!(name)), ("fingerprint", json!(about.fingerprint.to_string())), ("file", json!(file))];
+        Ok(self.consent.done(&plan, told, "")?)
     }
 
     fn access_text(
@@ -138,13 +168,18 @@ impl Add {
         keyring: &Keyring,
     ) -> Secret<String> {
         let mut text = Zeroizing::new(format!(
-            "# {}\n# by fwknopd user add; this file alone decides what he may do\n",
-            about.name()
+            "# {} {}\n{MARK}; this file alone decides what he may do\n",
+            about.name(),
+            about.fingerprint
         ));
         let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<19} {value}\n"));
         line("SOURCE", &self.source);
         line("OPEN_PORTS", &self.open.to_string());
         line("FW_ACCESS_TIMEOUT", &self.timeout.to_string());
+        // Longer than what counts where nothing is said.
+        if let Some(most) = self.max_timeout.or((self.timeout > 300).then_some(self.timeout)) {
+            line("MAX_FW_TIMEOUT", &most.to_string());
+        }
         if let Some(until) = until {
             line("ACCESS_EXPIRE_EPOCH", &until.secs().to_string());
         }
@@ -177,6 +212,30 @@ impl Add {
         }
         let certificate = keyring.home.export(&recipient)?;
         Handout::write(&host, &settings, Some(&certificate)).map_err(|error| Ended::Other(Box::new(error)))
+    }
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// `None`: for ever.
+fn until(text: &str, now: Timestamp) -> Result<Option<Timestamp>, String> {
+    let end = if text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok().map(Timestamp::from_secs)
+    } else if text.contains(['/', '-']) {
+        parse_date(text)
+    } else {
+        match keys::lasting(text) {
+            Ok(None) => return Ok(None),
+            Ok(Some(span)) => Some(now.plus(span)),
+            Err(_) => None,
+        }
+    };
+    match end {
+        None => Err(format!("'{text}' is no span of time, date or second: write 90d, 2y, never or 2027-01-31")),
+        Some(end) if end <= now => Err(format!("'{text}' is past")),
+        Some(end) => Ok(Some(end)),
     }
 }
 
@@ -215,6 +274,20 @@ fn hmac_key() -> Result<Secret<String>, Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_end_after_a_span_at_a_date_or_at_a_second() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let secs = |text: &str| until(text, now).map(|end| end.map(Timestamp::secs));
+        assert_eq!(secs("never"), Ok(None));
+        assert_eq!(secs("90d"), Ok(Some(1_800_000_000 + 90 * 24 * 3600)));
+        assert_eq!(secs("1900000000"), Ok(Some(1_900_000_000)));
+        assert_eq!(secs("2030-12-31"), secs("12/31/2030"));
+        assert!(secs("2030-12-31").unwrap().unwrap() > 1_900_000_000);
+        for bad in ["", "soon", "1", "2020-01-01", "1799999999", "2030-13-01", "2030-1", "99999999999999999999999"] {
+            assert!(until(bad, now).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_name_is_a_plain_word() {

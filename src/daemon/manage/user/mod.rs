@@ -16,7 +16,7 @@ use crate::cli::keys::{self, Ended};
 use crate::crypto::openpgp::Fingerprint;
 use crate::time::Timestamp;
 use add::Add;
-use folder::{Folder, Known, State};
+use folder::{Folder, Known, State, no_user};
 
 #[derive(Debug, Subcommand)]
 pub enum User {
@@ -104,7 +104,11 @@ fn rename(places: &Places, consent: Consent, name: &str, from: State, what: &str
             "nothing was changed",
         ));
     }
-    places.tell_daemon()
+    match to {
+        State::Suspended => places.tell_daemon_to_close(&known.name)?,
+        State::Active => places.tell_daemon()?,
+    }
+    Ok(consent.done(&plan, [("name", json!(name))], "")?)
 }
 
 fn remove(places: &Places, consent: Consent, name: &str, now: Timestamp) -> Result<(), Ended> {
@@ -126,15 +130,19 @@ fn remove(places: &Places, consent: Consent, name: &str, now: Timestamp) -> Resu
     fs::remove_file(&known.path).map_err(|source| Ended::Write { path: known.path.clone(), source })?;
     // First the file, so that nothing is left half: a certificate alone lets nobody in.
     gone.iter().try_for_each(|key| keyring.home.remove(key, false))?;
-    places.tell_daemon()
+    places.tell_daemon_to_close(&known.name)?;
+    Ok(consent.done(&plan, [("name", json!(name))], "")?)
 }
 
 fn list(places: &Places, only: Option<&str>, json: bool, now: Timestamp) -> Result<(), Ended> {
     let folder = Folder::of(&places.server()?.access)?;
-    let users = match only {
-        Some(name) => vec![folder.user(name)?],
-        None => folder.users()?,
-    };
+    let mut users = folder.users()?;
+    if let Some(name) = only {
+        users.retain(|known| known.name == name);
+        if users.is_empty() {
+            return Err(no_user(name));
+        }
+    }
     let keyring = Keyring::open(&places.gpg()?, now)?;
     let rows: Vec<Row> = users.iter().map(|known| Row::of(known, &keyring, now)).collect();
     if json {

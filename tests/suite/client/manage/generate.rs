@@ -54,7 +54,9 @@ fn keys_of_every_kind_are_made_without_a_passphrase_when_that_is_said() {
         let id = format!("{algorithm}@example.org");
         let line =
             ["key", "generate", &id, "--algo", algorithm, "--expire", "90d", "--no-passphrase", "--json", "--yes"];
-        let made = user.json(&line);
+        let told = user.json(&line);
+        assert_eq!((&told["done"], told["steps"].as_array().unwrap().len()), (&true.into(), 2), "{told}");
+        let made = &told["certificate"];
         let lasts = made["expires"].as_u64().unwrap() - fwknop::time::Timestamp::now().secs();
         assert!((89 * 86400..=90 * 86400).contains(&lasts), "{lasts}");
         let has = |what: &str, algorithm: &str| {
@@ -64,10 +66,10 @@ fn keys_of_every_kind_are_made_without_a_passphrase_when_that_is_said() {
         assert!(has("signs", signs) && has("encrypts", encrypts), "{made}");
     }
     let never = user.json(&["key", "generate", "x y", "--expire", "never", "--no-passphrase", "--json", "--yes"]);
-    assert_eq!(never["expires"], serde_json::Value::Null);
+    assert_eq!(never["certificate"]["expires"], serde_json::Value::Null);
     // Who is not named is called after the account.
     let unnamed = user.json(&["key", "generate", "--no-passphrase", "--json", "--yes"]);
-    assert!(unnamed["user_ids"][0].as_str().unwrap().contains('@'), "{unnamed}");
+    assert!(unnamed["certificate"]["user_ids"][0].as_str().unwrap().contains('@'), "{unnamed}");
 }
 
 #[test]
@@ -77,6 +79,8 @@ fn nothing_is_made_unless_the_user_agrees() {
     let shown = user.run(&["key", "generate", "alice@example.org", "--no-passphrase", "--dry-run"]);
     assert_eq!((shown.code, shown.out.as_str()), (Some(0), ""));
     assert!(shown.err.contains("make a curve25519 key for alice@example.org in "), "{}", shown.err);
+    let told = user.json(&["key", "generate", "alice@example.org", "--no-passphrase", "--dry-run", "--json"]);
+    assert_eq!((&told["done"], told["steps"].as_array().unwrap().len()), (&false.into(), 2), "{told}");
     let declined = user.typing(&["key", "generate", "alice@example.org", "--no-passphrase"], "n");
     assert_eq!(declined.code, Some(3), "{}", declined.out);
     assert!(declined.out.contains("without a passphrase") && declined.out.contains("nothing was changed"));
