@@ -67,11 +67,34 @@ impl Algorithm {
     }
 }
 
+impl NewKey<'_> {
+    /// In gpg's language for making keys unattended. A line cannot be smuggled in.
+    fn parameters(&self) -> String {
+        let ((sign, encrypt), size) = match self.algorithm {
+            Algorithm::Curve25519 => (("EDDSA", "ECDH"), ["Key-Curve: ed25519".into(), "Subkey-Curve: cv25519".into()]),
+            Algorithm::NistP256 => (("ECDSA", "ECDH"), ["Key-Curve: nistp256".into(), "Subkey-Curve: nistp256".into()]),
+            Algorithm::Rsa { bits } => {
+                (("RSA", "RSA"), [format!("Key-Length: {bits}"), format!("Subkey-Length: {bits}")])
+            }
+        };
+        let [key_size, subkey_size] = size;
+        let user_id: String = self.user_id.chars().filter(|c| !c.is_control()).collect();
+        let lasts = self.lasts.map_or("0".to_owned(), |lasts| format!("seconds={}", lasts.as_secs()));
+        format!(
+            "<GnupgKeyParms format=\"internal\">\nKey-Type: {sign}\n{key_size}\nKey-Usage: sign,cert\n\
+             Subkey-Type: {encrypt}\n{subkey_size}\nSubkey-Usage: encrypt\nName-Real: {user_id}\n\
+             Expire-Date: {lasts}\n%ask-passphrase\n</GnupgKeyParms>\n"
+        )
+    }
+}
+
 /// Why a home was not changed. The second line says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
     #[error("gpg cannot be used\n     install GnuPG")]
     NoGpg(#[source] gpgme::Error),
+    #[error("there is a key for {user_id} in {place} already\n     use that one, or make another with --beside")]
+    Exists { user_id: String, place: String },
     #[error("there is no key {key} in {place}\n     list the keys with: key list")]
     NoKey { key: Fingerprint, place: String },
     #[error(
@@ -126,10 +149,13 @@ impl Home {
         let mode = if passphrase.is_some() { PinentryMode::Loopback } else { PinentryMode::Default };
         self.context.set_pinentry_mode(mode).map_err(ManageError::NoGpg)?;
         // In one step, the user is asked once for a passphrase; with two, once more to unlock the first key.
-        let at_once = new.algorithm == Algorithm::Curve25519 && matches!(new.passphrase, NewPassphrase::Asked);
+        if matches!(new.passphrase, NewPassphrase::Asked) && !new.beside && self.has(new.user_id)? {
+            return Err(ManageError::Exists { user_id: new.user_id.to_owned(), place: self.place.clone() });
+        }
+        let at_once = matches!(new.passphrase, NewPassphrase::Asked).then(|| new.parameters());
         let make = |context: &mut Context| {
-            if at_once {
-                let made = context.create_key_with_flags(new.user_id, "future-default", lasts, flags)?;
+            if let Some(parameters) = at_once {
+                let made = context.generate_key(parameters, None::<&mut Vec<u8>>, None::<&mut Vec<u8>>)?;
                 return Ok(made.fingerprint().unwrap_or_default().to_owned());
             }
             let usage = flags | CreateKeyFlags::SIGN | CreateKeyFlags::CERT;
@@ -148,6 +174,13 @@ impl Home {
             Err(error) if is_about_passphrase(error) => Err(ManageError::Passphrase),
             Err(source) => Err(self.failed("make a key", source)),
         }
+    }
+
+    /// Whether a certificate has exactly this user id.
+    fn has(&mut self, user_id: &str) -> Result<bool, ManageError> {
+        let keys: gpgme::Result<Vec<Key>> = self.context.find_keys([user_id]).and_then(Iterator::collect);
+        let keys = keys.map_err(|source| self.failed("list its keys", source))?;
+        Ok(keys.iter().any(|key| key.user_ids().any(|id| id.id() == Ok(user_id))))
     }
 
     /// Adds certificates, or what is new in those that are there.

@@ -14,6 +14,7 @@
 mod about;
 mod addressed;
 mod bounds;
+mod doubt;
 mod home;
 mod judge;
 mod keys;

@@ -9,9 +9,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fwknop::crypto::openpgp::sequoia::{KeyFile, SequoiaSealer};
+use fwknop::crypto::openpgp::sequoia::{KeyFile, Keys, SequoiaSealer};
 use fwknop::crypto::openpgp::{Sealer as _, SignerRule, Tolerance};
 use fwknop::keyring::{self, Gpg};
+use fwknop::reason::SignatureFault;
 use fwknop::time::Timestamp;
 use sequoia_openpgp::armor;
 
@@ -67,6 +68,39 @@ fn damaged_key_files_do_no_harm() {
             keys_check::file(&if round % 4 == 0 { model[..cut].to_vec() } else { random.damage(model) });
         }
     }
+}
+
+/// A revocation must not get lost: with any bit turned over, the key is still revoked or not there, or the operator is told that
+/// something is wrong with it.
+#[test]
+fn a_damaged_revocation_does_not_get_lost_in_silence() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("keyrings/vectors");
+    let armored = fs::read(vectors.join("client-revoked.pub.asc")).expect("a test key");
+    let mut good = Vec::new();
+    armor::Reader::from_bytes(&armored, None).read_to_end(&mut good).expect("armor");
+    let read = |data: &[u8]| {
+        let mut keys = Keys::default();
+        let said = keys.add(data, None, Timestamp::now());
+        (keys, said.map(|notices| notices.iter().map(ToString::to_string).collect::<String>()).unwrap_or_default())
+    };
+    let (keys, _) = read(&good);
+    let (key, _) = keys.certificates().next().expect("one certificate");
+    assert_eq!(keys.standing(&key, Timestamp::now()), Some(SignatureFault::Revoked));
+    let (mut left_out, mut doubted) = (0, 0);
+    // A signature of a version that nobody knows is to be passed over (RFC 9580 section 5.2.5).
+    let version = good.windows(3).position(|octets| octets == [4, 0x20, 1]).expect("a revocation of a key");
+    for at in (0..good.len()).filter(|at| *at != version) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let (keys, said) = read(&damaged);
+        let standing = keys.standing(&key, Timestamp::now());
+        let lost = said.contains("if it was a revocation, it is lost");
+        assert!(standing.is_some() || lost, "octet {at}: the revocation is gone, and all that was said is '{said}'");
+        left_out += usize::from(said.contains("has a revocation that is damaged"));
+        doubted += usize::from(standing.is_none());
+    }
+    // Where not even the kind of a signature can be trusted, it is only told.
+    assert!(left_out > 100 && doubted < 10, "{left_out} left out, {doubted} doubted");
 }
 
 /// gpg itself reads these, as the daemon would have it at start.

@@ -12,6 +12,7 @@ use pgp::packet::key::PublicParts;
 use pgp::parse::Parse;
 use pgp::{Cert, KeyHandle, KeyID};
 
+use super::doubt::{Doubt, Source};
 use super::judge::{Judge, printable};
 use super::kind;
 use super::names::{Found, Wanted};
@@ -60,6 +61,14 @@ pub enum Notice {
     Locked { key: Fingerprint, user_id: String },
     #[error("secret key {key} ({user_id}) cannot be used at present: {problem}")]
     Unusable { key: Fingerprint, user_id: String, problem: String },
+    #[error(
+        "the certificate {0} has a revocation that is damaged, so nobody knows what it revokes: it is left out\n     get the certificate anew from its owner"
+    )]
+    DamagedRevocation(Named),
+    #[error(
+        "in the certificate {0} something is damaged, or does not belong there: if it was a revocation, it is lost\n     get the certificate anew from its owner"
+    )]
+    DamagedSignature(Named),
     #[error("one of the certificates cannot be read and is left out: {problem}")]
     Unreadable { problem: String },
 }
@@ -74,8 +83,24 @@ impl Notice {
             | Notice::Elsewhere { key, .. }
             | Notice::Locked { key, .. }
             | Notice::Unusable { key, .. } => Some(key),
-            Notice::Unreadable { .. } => None,
+            Notice::Unreadable { .. } | Notice::DamagedRevocation(_) | Notice::DamagedSignature(_) => None,
         }
+    }
+}
+
+/// A certificate as people are told of it: fingerprint and user id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named(String);
+
+impl Named {
+    fn of(cert: &Cert) -> Self {
+        Self(format!("{} ({})", cert.fingerprint().to_hex(), user_id(cert)))
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -96,7 +121,8 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Vec<Notice>, Unreadable> {
         let (certs, mut notices) = certs(data);
-        if certs.is_empty() {
+        let left_out = notices.iter().any(|notice| matches!(notice, Notice::DamagedRevocation(_)));
+        if certs.is_empty() && !left_out {
             return Err(Unreadable);
         }
         for cert in certs {
@@ -248,10 +274,18 @@ pub(super) fn user_id(cert: &Cert) -> String {
 pub(super) fn certs(data: &[u8]) -> (Vec<Cert>, Vec<Notice>) {
     let mut certs = Vec::new();
     let mut notices = Vec::new();
-    for parser in blocks(data).into_iter().filter_map(|block| CertParser::from_bytes(block).ok()) {
+    for block in blocks(data) {
+        let Ok(parser) = CertParser::from_bytes(block) else { continue };
+        let source = Source::new(block);
         for cert in parser {
             match cert {
-                Ok(cert) => certs.push(cert),
+                Ok(cert) => match source.doubt(&cert) {
+                    Some(Doubt::Revocation) => notices.push(Notice::DamagedRevocation(Named::of(&cert))),
+                    doubt => {
+                        notices.extend(doubt.map(|_| Notice::DamagedSignature(Named::of(&cert))));
+                        certs.push(cert);
+                    }
+                },
                 Err(error) => notices.push(Notice::Unreadable { problem: printable(error.to_string().as_bytes()) }),
             }
         }

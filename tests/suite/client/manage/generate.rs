@@ -32,7 +32,12 @@ fn the_agent_asks_for_the_passphrase_once() {
     let fingerprint = done.out.trim();
     assert!(done.err.contains("with a passphrase that gpg-agent asks for"), "{}", done.err);
     assert!(!format!("{}{}", done.out, done.err).contains("sesame"));
-    assert_eq!(fs::read_to_string(user.home.0.join("asked")).unwrap().lines().count(), 2, "new, and once more");
+    let asked = || fs::read_to_string(user.home.0.join("asked")).unwrap().lines().count();
+    assert_eq!(asked(), 2, "new, and once more");
+    // gpg writes its trust database for less than that.
+    let again = user.run(&line);
+    assert_eq!((again.code, asked()), (Some(1), 2), "{}", again.err);
+    assert!(again.err.contains("there is a key for Alice <alice@example.org>") && again.err.contains("--beside"));
 
     let made = &user.json(&["key", "list", "--json"])[0];
     assert_eq!(made["fingerprint"], fingerprint);
@@ -43,6 +48,13 @@ fn the_agent_asks_for_the_passphrase_once() {
     assert_eq!(algorithms, ["ed25519", "cv25519"]);
     let lasts = made["expires"].as_u64().unwrap() - fwknop::time::Timestamp::now().secs();
     assert!((700 * 86400..=730 * 86400).contains(&lasts), "two years, not {lasts} seconds");
+
+    for (number, (algorithm, subkey)) in [("rsa2048", "rsa2048"), ("nistp256", "nistp256")].into_iter().enumerate() {
+        let told = user.json(&[&line[..], &["--algo", algorithm, "--beside", "--json"]].concat());
+        let keys = &told["certificate"]["keys"];
+        assert_eq!((&keys[0]["algorithm"], &keys[1]["algorithm"]), (&algorithm.into(), &subkey.into()), "{told}");
+        assert_eq!(asked(), 4 + 2 * number, "{algorithm}");
+    }
 }
 
 #[test]
