@@ -195,7 +195,9 @@ impl Journal {
         let said = String::from_utf8_lossy(&ended.said);
         let mut lines = said.lines();
         for line in lines.by_ref().take(OUTPUT_LINES) {
-            let line: String = line.chars().take(OUTPUT_WIDTH).flat_map(char::escape_debug).collect();
+            // It must not steer a terminal, nor look like lines of ours.
+            let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+            let line: String = line.chars().take(OUTPUT_WIDTH).map(shown).collect();
             self.note(Level::Info, format!("output  errand={id} {line}"));
         }
         if ended.unsaid > 0 || lines.next().is_some() {

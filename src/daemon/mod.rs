@@ -57,6 +57,8 @@ pub fn main() -> ExitCode {
         }
     };
     memory::keep_to_ourselves();
+    // Descriptors that somebody left open to us are not for the programs we start.
+    close_fds::set_fds_cloexec(3, &[]);
     panics::tell(None);
     // Whatever is made from here on is for us alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);

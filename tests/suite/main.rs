@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod captures;
 mod client;
+mod commands;
 mod config;
 mod control;
 mod crash;
