@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use crate::config::{self, EngineChoice, KeyringPlace, KeyringSource, OpenedKeyring, SecretKeys};
 use crate::crypto::openpgp::gpgme::GpgmeEngine;
 use crate::crypto::openpgp::sequoia::{Found, Keys};
-use crate::crypto::openpgp::{Fingerprint, KeyringId};
+use crate::crypto::openpgp::{Fingerprint, KeyPath, KeyringId};
 use crate::crypto::unseal;
-use crate::keyring::{self, Gpg};
+use crate::keyring::{self, Gpg, Notice, Warning};
 use crate::reason::SignatureFault;
 use crate::time::Timestamp;
 
@@ -33,9 +33,33 @@ impl Reader {
     }
 
     fn decrypts(&self, key: &Fingerprint) -> bool {
-        match self {
-            Reader::Sequoia(keys) => keys.decrypting().any(|path| path.is(key)),
-            Reader::Gpgme(engine) => engine.decrypting().iter().any(|path| path.is(key)),
+        self.decrypting().any(|path| path.is(key))
+    }
+
+    fn decrypting(&self) -> impl Iterator<Item = &KeyPath> {
+        let (here, with_gpg) = match self {
+            Reader::Sequoia(keys) => (Some(keys), None),
+            Reader::Gpgme(engine) => (None, Some(engine)),
+        };
+        let here = here.into_iter().flat_map(Keys::decrypting);
+        here.chain(with_gpg.into_iter().flat_map(GpgmeEngine::decrypting))
+    }
+
+    /// A passphrase that opens nothing is a mistake in the configuration, where one that does not fit every key of a
+    /// keyring is none.
+    fn refuse_wrong_passphrase(&self, warnings: &[Warning]) -> Result<(), keyring::Error> {
+        let locked: Vec<&Fingerprint> = warnings
+            .iter()
+            .filter_map(|warning| match warning {
+                Warning::Key(Notice::WrongPassphrase { key, .. }) => Some(key),
+                _ => None,
+            })
+            .collect();
+        match locked.first() {
+            Some(key) if self.decrypting().all(|path| locked.contains(&&path.key)) => {
+                Err(keyring::Error::WrongPassphrase { key: (*key).clone() })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -84,6 +108,7 @@ impl config::Keyrings for Keyrings {
                 }
             }
         };
+        reader.refuse_wrong_passphrase(&warnings)?;
         // Keys on cards or of other servers are mentioned once each, and not at all when they are not wanted.
         let mut told = HashSet::new();
         let warnings = warnings.iter().map(ToString::to_string).filter(|text| told.insert(text.clone())).collect();

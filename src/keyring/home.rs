@@ -54,8 +54,7 @@ pub fn left_to_agent(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp)
     let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
     let (mut keys, mut notices) = certificates(&mut context, gpg, now)?;
     let unlock = passphrase.map_or(Unlock::Never, |passphrase| Unlock::Given(passphrase.clone()));
-    let agent = Agent::new(&gpg.home, unlock).with_patience(Patience { machine: AGENT_MAX, ..Patience::default() });
-    notices.extend(keys.leave_to(&agent, now)?);
+    notices.extend(keys.leave_to(&gpg.agent(unlock), now)?);
     warnings.extend(notices.into_iter().map(Warning::Key));
     if keys.decrypting().next().is_none() {
         warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
@@ -80,14 +79,18 @@ pub fn left_to_gpg(
         warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
     }
     let engine = GpgmeEngine::new(gpg.gnupg(), passphrase.cloned(), keys, decrypting);
-    warnings.extend(locked(&engine, secrets, passphrase.is_some()).into_iter().map(Warning::Key));
+    let unusable = secrets.into_iter().filter_map(|secret| unusable(gpg, &engine, secret, passphrase.is_some()));
+    warnings.extend(unusable.map(Warning::Key));
     Ok((engine, warnings))
 }
 
-/// The keys that gpg cannot use, found out by trying. Not those on cards: wrong tries use a card up.
-fn locked(engine: &GpgmeEngine, secrets: Vec<SecretKey>, passphrase_given: bool) -> Vec<Notice> {
-    let fails = |secret: &SecretKey| !secret.on_card && engine.can_use(&secret.path.key) == Some(false);
-    secrets.into_iter().filter(fails).map(|secret| secret.is_locked(passphrase_given)).collect()
+/// Why gpg cannot use a key, found out by trying. For one on a card the card is looked for: wrong tries use it up.
+fn unusable(gpg: &Gpg, engine: &GpgmeEngine, secret: SecretKey, passphrase_given: bool) -> Option<Notice> {
+    if secret.on_card {
+        let problem = gpg.agent(Unlock::Never).find_card(None).err()?.to_string();
+        return Some(Notice::Unusable { key: secret.path.key, user_id: secret.user_id, problem });
+    }
+    (engine.can_use(&secret.path.key) == Some(false)).then(|| secret.is_locked(passphrase_given))
 }
 
 /// All certificates of a home.
@@ -106,6 +109,10 @@ const AGENT_MAX: Duration = Duration::from_secs(5);
 impl Gpg {
     fn gnupg(&self) -> GnuPg {
         GnuPg { home: Some(self.home.clone()), program: self.program.clone() }
+    }
+
+    fn agent(&self, unlock: Unlock) -> Agent {
+        Agent::new(&self.home, unlock).with_patience(Patience { machine: AGENT_MAX, ..Patience::default() })
     }
 
     fn context(&self) -> gpgme::Result<Context> {

@@ -21,7 +21,7 @@ pub use files::{KeyData, from_files, read as read_file};
 pub use home::{Gpg, from_home, left_to_agent, left_to_gpg};
 pub use public::PublicKeys;
 
-use crate::crypto::openpgp::agent;
+use crate::crypto::openpgp::{Fingerprint, agent};
 
 pub use crate::crypto::openpgp::sequoia::{Found, Keys, Notice};
 
@@ -71,6 +71,10 @@ pub enum Error {
     NotAKey { path: PathBuf },
     #[error("there is no key in the GnuPG home directory {}\n     import the server's secret key and the clients' public keys with: gpg --homedir {} --import FILE", home.display(), home.display())]
     EmptyHome { home: PathBuf },
+    #[error(
+        "the passphrase given unlocks no key that decrypts, not {key} either: no OpenPGP packet could be read\n     correct GPG_DECRYPT_PW; if the keys have no passphrase, set GPG_ALLOW_NO_PW Y instead"
+    )]
+    WrongPassphrase { key: Fingerprint },
     #[error(transparent)]
     Agent(#[from] agent::Error),
     #[error("gpg cannot be used\n     install GnuPG, or name the program with GPG_EXE")]

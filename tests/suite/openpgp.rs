@@ -1,6 +1,7 @@
 //! OpenPGP with the test keys of the vectors and with GnuPG as the peer.
 
 mod broken;
+mod cards;
 mod engines;
 mod exchange;
 mod keyring;

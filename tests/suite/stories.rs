@@ -19,7 +19,7 @@ fn a_user_with_a_key_of_her_own() {
 
 #[test]
 fn an_administrator() {
-    Story::new("An administrator", &["gate"], &["alice", "bob"]).tell(4, 2);
+    Story::new("An administrator", &["gate"], &["alice", "bob"]).tell(5, 2);
 }
 
 #[test]

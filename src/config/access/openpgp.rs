@@ -6,6 +6,7 @@ use crate::config::keyrings::{KeyringPlace, KeyringSource, Keyrings};
 use crate::config::{EngineChoice, SecretKeys};
 use crate::crypto::openpgp::sequoia::Found;
 use crate::crypto::openpgp::{Fingerprint, KeyringId, RecipientRule};
+use crate::keyring;
 use crate::secret::Passphrase;
 
 /// The keyrings that stanzas have asked for so far: each is opened once.
@@ -106,9 +107,11 @@ impl Resolve<'_, '_> {
                 Some(keyring.id)
             }
             Err(error) => {
+                let passphrase = self.settings.place("GPG_DECRYPT_PW");
+                let at = passphrase.filter(|_| matches!(error, keyring::Error::WrongPassphrase { .. }));
                 let text = with_causes(&error);
                 let (what, advice) = split(&text);
-                self.complaints.error(said_at, what, advice);
+                self.complaints.error(at.unwrap_or(said_at), what, advice);
                 None
             }
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use fwknop::keyring::{self, Error, Gpg, Keys, Loaded, Notice, Warning};
 use fwknop::secret::Passphrase;
 
-use super::vectors::{NOW, check_all, receiver_files, vector_keys};
+use super::vectors::{NOW, Reader, WithAgent, check_all, receiver_files, vector_keys};
 use crate::support::gpg::Home;
 use crate::support::scratch::Scratch;
 
@@ -24,14 +24,26 @@ fn every_vector_gets_its_verdict_from_a_gnupg_home() {
 
 #[test]
 fn every_vector_gets_its_verdict_from_gpg_itself() {
-    // One home for each passphrase: an agent remembers a right one.
+    check_with_homes(|gpg, passphrase| keyring::left_to_gpg(gpg, passphrase, NOW).expect("a keyring"));
+}
+
+#[test]
+fn every_vector_gets_its_verdict_with_the_keys_left_to_the_agent() {
+    check_with_homes(|gpg, passphrase| {
+        let loaded = keyring::left_to_agent(gpg, passphrase, NOW).expect("a keyring");
+        (WithAgent(loaded.keys), loaded.warnings)
+    });
+}
+
+/// With one home for each passphrase, because an agent remembers a right one.
+fn check_with_homes<R: Reader>(open: impl Fn(&Gpg, Option<&Passphrase>) -> (R, Vec<Warning>)) {
     let homes = RefCell::new(Vec::new());
     check_all(|passphrase| {
         let home = receiver();
         let gpg = Gpg { home: home.path().into(), program: None };
         homes.borrow_mut().push(home);
         let passphrase = passphrase.map(|text| Passphrase::new(text.into()));
-        let (engine, warnings) = keyring::left_to_gpg(&gpg, passphrase.as_ref(), NOW).expect("a keyring");
+        let (engine, warnings) = open(&gpg, passphrase.as_ref());
         let locked: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         match passphrase.as_ref().map(Passphrase::expose) {
             Some(PASSPHRASE) => assert_eq!(locked, [""; 0]),

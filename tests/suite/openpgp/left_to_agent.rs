@@ -20,9 +20,9 @@ fn an_agent_that_ends_is_told_once_and_may_come_back() {
     assert!(site.world.v4().opens(OPENPGP), "{}", daemon.logs.text());
 
     site.home.end_agent();
-    for _ in 0..3 {
+    for way in [OPENPGP, OTHER_KEY, OPENPGP, OTHER_KEY] {
         let mark = daemon.logs.mark();
-        site.knock(OPENPGP);
+        site.knock(way);
         daemon.logs.expect_after(mark, &["refuse", "reason=gpg-engine"]);
     }
     assert_eq!(daemon.logs.count(&["cannot be reached"]), 1, "{}", daemon.logs.text());
@@ -33,6 +33,10 @@ fn an_agent_that_ends_is_told_once_and_may_come_back() {
     site.knock(OPENPGP);
     daemon.logs.expect_after(mark, &["open ", "grant="]);
     daemon.logs.expect(&["gpg-agent decrypts again"]);
+    let mark = daemon.logs.mark();
+    site.knock(OTHER_KEY);
+    daemon.logs.expect_after(mark, &["open ", "grant="]);
+    assert_eq!(daemon.logs.count(&["decrypts again"]), 1, "{}", daemon.logs.text());
     daemon.stop();
 }
 
@@ -75,18 +79,30 @@ fn what_is_no_agent_is_told_at_start_and_later() {
     daemon.logs.expect(&["refuse", "reason=gpg-engine"]);
     daemon.logs.expect(&["what answers in place of gpg-agent cannot be understood"]);
     daemon.stop();
-
-    let mut command = site.settings.command(&site.world, Maker::Ours);
-    command.arg("--exit-parse-config");
-    let output = bounded(command, PATIENCE);
-    let text = said(&output);
-    assert!(!output.status.success(), "{text}");
-    let place = format!("{}:2: ", site.settings.path("access.conf").display());
-    assert!(
-        text.contains(&place) && text.contains("cannot be understood") && text.contains("gpgconf --kill"),
-        "{text}"
-    );
+    site.refuses_to_start("cannot be understood", "gpgconf --kill");
     fs::remove_file(socket).expect("our own socket");
+}
+
+#[test]
+fn a_silent_agent_does_not_hold_up_the_start_for_long() {
+    let site = Site::new();
+    let socket = site.agent_played_by(|_| thread::sleep(PATIENCE * 2));
+    site.refuses_to_start("has not answered for 5 seconds", "gpgconf --kill");
+    fs::remove_file(socket).expect("our own socket");
+}
+
+/// Also where GnuPG is only half installed.
+#[test]
+fn an_agent_that_cannot_be_started_is_told() {
+    let site = Site::new();
+    let mut command = std::process::Command::new(Maker::Ours.daemon());
+    let programs = Scratch::new();
+    std::os::unix::fs::symlink("/usr/bin/gpg", programs.join("gpg")).expect("our own directory");
+    command.env("PATH", programs.path());
+    for (option, file) in [("-c", "fwknopd.conf"), ("-a", "access.conf")] {
+        command.arg(option).arg(site.settings.path(file));
+    }
+    site.refuses(command, "cannot be started: gpgconf cannot be run", "install GnuPG");
 }
 
 /// The agent gets the passphrase from us whenever it asks for it.
@@ -126,6 +142,8 @@ impl Site {
         let home = Home::new();
         // A passphrase must not be known before it is given.
         home.feed(&["--passphrase", server.passphrase.unwrap_or(""), "--import"], &server.secret);
+        let other = &keys().server_rsa;
+        home.import(&other.secret);
         home.import(&user.public);
         home.end_agent();
         let access = format!(
@@ -141,9 +159,11 @@ impl Site {
         let files = Scratch::new();
         let written = |name: &str, content: &str| files.write(name, content).display().to_string();
         let (recipient, signer) = (written("server.asc", &server.public), written("user.asc", &user.secret));
+        let other = written("other.asc", &other.public);
         let client = Client::new(&format!(
             "[default]\nSPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\n\
              [{OPENPGP}]\nACCESS tcp/{OPENPGP}\nUSE_GPG Y\nGPG_RECIPIENT {recipient}\nGPG_SIGNER {signer}\nGPG_NO_SIGNING_PW Y\nHMAC_KEY tag\n\
+             [{OTHER_KEY}]\nACCESS tcp/{OPENPGP}\nUSE_GPG Y\nGPG_RECIPIENT {other}\nGPG_SIGNER {signer}\nGPG_NO_SIGNING_PW Y\nHMAC_KEY tag\n\
              [{SHARED_KEY}]\nACCESS tcp/{SHARED_KEY}\nKEY key\nHMAC_KEY other\n"
         ));
         Self { world, home, settings, client, _files: files }
@@ -153,6 +173,20 @@ impl Site {
         let daemon = Daemon::launch(&self.world, Maker::Ours, &self.settings, &["-v"]);
         daemon.logs.expect(&[READY]);
         daemon
+    }
+
+    fn refuses_to_start(&self, what: &str, advice: &str) {
+        self.refuses(self.settings.command(&self.world, Maker::Ours), what, advice);
+    }
+
+    /// Where the keyring is named.
+    fn refuses(&self, mut command: std::process::Command, what: &str, advice: &str) {
+        command.arg("--exit-parse-config");
+        let output = bounded(command, PATIENCE);
+        let text = said(&output);
+        assert!(!output.status.success(), "{text}");
+        let place = format!("{}:2: ", self.settings.path("access.conf").display());
+        assert!([&*place, what, advice].iter().all(|words| text.contains(words)), "{text}");
     }
 
     fn knock(&self, port: u16) {
@@ -176,3 +210,5 @@ impl Site {
 
 const OPENPGP: u16 = 2201;
 const SHARED_KEY: u16 = 2202;
+/// To the other key of the same server, for the port of the first.
+const OTHER_KEY: u16 = 2203;

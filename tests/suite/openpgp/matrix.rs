@@ -247,7 +247,7 @@ fn signing_key(message: &[u8], to: &Specimen, by: &Specimen) -> Fingerprint {
     opened.signatures[0].by.as_ref().expect("known").key.clone()
 }
 
-fn seal_here(to: &Specimen, by: Option<&Specimen>) -> Vec<u8> {
+pub fn seal_here(to: &Specimen, by: Option<&Specimen>) -> Vec<u8> {
     fn file(data: &str) -> KeyFile<'_> {
         KeyFile { data: data.as_bytes(), wanted: None, place: "keyrings/matrix" }
     }

@@ -13,6 +13,7 @@ use pgp::Cert;
 use pgp::types::HashAlgorithm;
 
 use super::engines::{ENGINES, Kind};
+use super::matrix;
 use crate::support::gpg::Home;
 use crate::support::netns::World;
 use crate::support::peers::{Daemon, Maker, READY, Settings, bounded, said};
@@ -275,11 +276,47 @@ fn ids_that_cannot_be_meant_are_told_at_start() {
     }
 }
 
+/// Told where it stands, and not repeated.
+#[test]
+fn a_passphrase_that_unlocks_nothing_is_refused_at_start() {
+    const WRONG: &str = "not-the-pass-phrase";
+    for kind in &ENGINES {
+        let home = matrix::specimens::home(true);
+        let alice = "A".repeat(40);
+        let text = refused(
+            kind,
+            &format!("GPG_HOME_DIR {}\nGPG_DECRYPT_PW {WRONG}\nGPG_REMOTE_ID {alice}", home.path().display()),
+        );
+        assert!(text.contains("/access.conf:5: the passphrase given unlocks no key"), "{}: {text}", kind.name);
+        assert!(text.contains("\n     correct GPG_DECRYPT_PW") && !text.contains(WRONG), "{}: {text}", kind.name);
+    }
+}
+
+#[test]
+fn where_secret_keys_are_is_no_matter_for_gpg_itself() {
+    let dir = Scratch::new();
+    let conf = dir.write("fwknopd.conf", "GPG_ENGINE gpgme;\nGPG_SECRET_KEYS agent;\n");
+    let access = dir.write("access.conf", "SOURCE ANY\nKEY k\nHMAC_KEY h\n");
+    let mut command = std::process::Command::new(Maker::Ours.daemon());
+    command.arg("--exit-parse-config").arg("-v").arg("-c").arg(conf).arg("-a").arg(access);
+    let text = said(&bounded(command, PATIENCE));
+    assert!(text.contains("/fwknopd.conf:2: note: GPG_SECRET_KEYS has no effect with GPG_ENGINE gpgme"), "{text}");
+    let text = refused_with("GPG_SECRET_KEYS disk;\n", "GPG_REMOTE_ID 00000000");
+    assert!(
+        text.contains("/fwknopd.conf:2: GPG_SECRET_KEYS") && text.contains("memory") && text.contains("agent"),
+        "{text}"
+    );
+}
+
 /// What is said about a stanza that must be refused.
 fn refused(kind: &Kind, stanza: &str) -> String {
+    refused_with(kind.conf, stanza)
+}
+
+fn refused_with(more: &str, stanza: &str) -> String {
     let dir = Scratch::new();
     let run = dir.join("run");
-    let conf = dir.write("fwknopd.conf", &format!("FWKNOP_RUN_DIR {};\n{}", run.display(), kind.conf));
+    let conf = dir.write("fwknopd.conf", &format!("FWKNOP_RUN_DIR {};\n{more}", run.display()));
     let access = dir.write("access.conf", &format!("SOURCE ANY\nHMAC_KEY h\nGPG_ALLOW_NO_PW Y\n{stanza}\n"));
     let mut command = std::process::Command::new(Maker::Ours.daemon());
     command.arg("--exit-parse-config").arg("-c").arg(conf).arg("-a").arg(access);

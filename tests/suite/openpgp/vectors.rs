@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::openpgp::gpgme::GpgmeEngine;
 use fwknop::crypto::openpgp::sequoia::{Found, Keys};
-use fwknop::crypto::openpgp::{Engine, Fingerprint, RecipientRule, SignerRule, Tolerance, framing};
+use fwknop::crypto::openpgp::{Engine, Fingerprint, Opened, RecipientRule, SignerRule, Tolerance, framing};
 use fwknop::reason::Reason;
 use fwknop::secret::Passphrase;
 use fwknop::spa::{Digest, Message};
@@ -54,6 +54,27 @@ impl Reader for GpgmeEngine {
 
     fn certificates(&self) -> &Keys {
         GpgmeEngine::certificates(self)
+    }
+}
+
+/// Keys whose secrets are with gpg-agent, which has ElGamal.
+pub struct WithAgent(pub Keys);
+
+impl Engine for WithAgent {
+    fn open(&self, message: &[u8], now: Timestamp) -> Result<Opened, Reason> {
+        self.0.open(message, now)
+    }
+
+    fn is_addressed(&self, message: &[u8]) -> bool {
+        self.0.is_addressed(message)
+    }
+}
+
+impl Reader for WithAgent {
+    const LIMITS: &'static [(&'static str, Outcome, &'static str)] = &[];
+
+    fn certificates(&self) -> &Keys {
+        &self.0
     }
 }
 

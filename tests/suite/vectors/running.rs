@@ -116,9 +116,21 @@ fn what_is_switched_off_is_refused_by_both() {
 /// All OpenPGP vectors once more, read by gpg: it has ElGamal as well, and does not know a wrong passphrase at start.
 #[test]
 fn the_daemon_decides_alike_when_gpg_reads() {
+    decides_alike("GPG_ENGINE gpgme;\n", &UNRESOLVED);
+}
+
+/// And with the secret keys left to gpg-agent, which has ElGamal as well.
+#[test]
+fn the_daemon_decides_alike_when_the_agent_decrypts() {
+    // A key that the passphrase given does not unlock cannot be named in GPG_DECRYPT_ID.
+    decides_alike("GPG_SECRET_KEYS agent;\n", &[&UNRESOLVED[..], &["a-gpg-server-passphrase-wrong"]].concat());
+}
+
+const UNRESOLVED: [&str; 2] = ["a-gpg-unknown-signer", "a-gpg-unknown-signer-ignored"];
+
+fn decides_alike(conf: &str, not_loaded: &[&str]) {
     let homes = Homes::new();
-    let unresolved = ["a-gpg-unknown-signer", "a-gpg-unknown-signer-ignored"];
-    let cases = case::load("gpg").into_iter().filter(|case| !unresolved.contains(&case.id.as_str()));
+    let cases = case::load("gpg").into_iter().filter(|case| !not_loaded.contains(&case.id.as_str()));
     let cases: BTreeMap<_, _> = numbered(cases).collect();
     // Passphrases are kept apart, because an agent remembers a right one.
     let locked = [receiver(true), receiver(true)];
@@ -132,8 +144,7 @@ fn the_daemon_decides_alike_when_gpg_reads() {
         format!("GPG_HOME_DIR {}\n", home.path().display())
     };
     let world = World::new();
-    let settings =
-        Settings::new(&world, &format!("{CONF}GPG_ENGINE gpgme;\n"), &access(&cases, keyring)).interface(None);
+    let settings = Settings::new(&world, &format!("{CONF}{conf}"), &access(&cases, keyring)).interface(None);
     let daemon = Daemon::launch(&world, Maker::Ours, &settings, &["--test", "-v", "--udp-server"]);
     daemon.logs.expect(&["Starting fwknopd main event loop."]);
     for (source, case) in &cases {

@@ -39,6 +39,20 @@ impl Error {
         !matches!(self, Error::NotForUs | Error::Unsupported | Error::Refused(Refusal::Other { .. }))
     }
 
+    /// Whether no key of the agent can be used, and not only this one.
+    pub fn is_about_agent(&self) -> bool {
+        !matches!(self, Error::NotForUs | Error::Unsupported | Error::Refused(_))
+    }
+
+    /// For what concerns a key on a card: what an agent says that has been told to leave cards alone.
+    pub(super) fn about_card(self) -> Self {
+        const NOT_SUPPORTED: u16 = 60;
+        match self {
+            Error::Refused(Refusal::Other { code: NOT_SUPPORTED, .. }) => Error::Refused(Refusal::NoCardProgram),
+            other => other,
+        }
+    }
+
     /// Whether the right passphrase, or somebody to ask for it, is what was missing.
     pub fn is_about_passphrase(&self) -> bool {
         use Refusal::*;

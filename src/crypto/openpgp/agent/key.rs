@@ -132,24 +132,16 @@ impl AgentKey {
             },
         };
         let (result, session) = result;
-        let result = result.map_err(|error| self.explain(error));
+        let result = result.map_err(|error| match self.stored.protection {
+            Protection::Card { .. } => error.about_card(),
+            Protection::None | Protection::Passphrase { .. } => error,
+        });
         // After anything but a refusal nobody knows what the agent will say next.
         *kept = session.filter(|_| matches!(result, Ok(_) | Err(Error::Refused(_))));
         if matches!(result, Err(Error::Refused(Refusal::BadPin))) && matches!(self.agent.unlock, Unlock::Given(_)) {
             self.wrong_pin.store(true, Ordering::Relaxed);
         }
         result
-    }
-
-    /// What an agent says that has been told to leave cards alone.
-    fn explain(&self, error: Error) -> Error {
-        const NOT_SUPPORTED: u16 = 60;
-        match (error, &self.stored.protection) {
-            (Error::Refused(Refusal::Other { code: NOT_SUPPORTED, .. }), Protection::Card { .. }) => {
-                Error::Refused(Refusal::NoCardProgram)
-            }
-            (error, _) => error,
-        }
     }
 
     fn anew<T>(&self, operation: &impl Fn(&mut Session) -> Result<T, Error>) -> (Result<T, Error>, Option<Session>) {

@@ -81,6 +81,11 @@ impl Agent {
         Session::open(self)?.stored()
     }
 
+    /// Whether a card is in a reader: the one with this serial number, if that is known. No PIN is needed for that.
+    pub fn find_card(&self, serial: Option<&str>) -> Result<(), Error> {
+        Session::open(self)?.find_card(serial)
+    }
+
     pub fn home(&self) -> &Path {
         &self.home
     }

@@ -27,6 +27,11 @@ impl Session {
         stored_keys(self)
     }
 
+    pub(super) fn find_card(&mut self, serial: Option<&str>) -> Result<(), Error> {
+        let demand = serial.map(|serial| format!(" --demand={serial}")).unwrap_or_default();
+        self.ask(&format!("SCD SERIALNO{demand}")).map(drop).map_err(Error::about_card)
+    }
+
     fn set_up(&mut self) -> Result<(), Error> {
         match &self.agent.unlock {
             Unlock::Ask(terminal) => {

@@ -1,5 +1,7 @@
 //! A secret key that decrypts, wherever it is.
 
+use std::sync::Arc;
+
 use sequoia_openpgp as pgp;
 
 use pgp::KeyHandle;
@@ -28,12 +30,15 @@ pub(super) enum Holder {
 /// A key that gpg-agent has, and what keeps it from working.
 pub(super) struct Held {
     key: AgentKey,
-    outage: Outage,
+    /// Of the agent, with all its keys: told once, and waited for once.
+    outage: Arc<Outage>,
+    /// Of this key alone: its card, its passphrase.
+    own: Outage,
 }
 
 impl Held {
-    pub fn new(key: AgentKey) -> Self {
-        Self { key, outage: Outage::default() }
+    pub fn new(key: AgentKey, outage: Arc<Outage>) -> Self {
+        Self { key, outage, own: Outage::default() }
     }
 
     /// Whether the message is for us is not known when this fails.
@@ -43,12 +48,26 @@ impl Held {
         }
         let mut asking = Asking { key: &self.key, trouble: None };
         let decrypted = message.decrypt(&mut asking, cipher);
-        if let Some(trouble) = asking.trouble {
-            self.outage.begins(&trouble);
-            return Err(Unavailable);
+        match asking.trouble {
+            None => {
+                self.outage.is_over();
+                self.own.is_over();
+                Ok(decrypted)
+            }
+            Some(trouble) if trouble.is_about_agent() => {
+                self.outage.begins(&trouble);
+                Err(Unavailable)
+            }
+            Some(trouble) => {
+                self.outage.is_over();
+                self.own.begins(&trouble);
+                Err(Unavailable)
+            }
         }
-        self.outage.is_over();
-        Ok(decrypted)
+    }
+
+    fn take_news(&self) -> Option<News> {
+        self.outage.take_news().or_else(|| self.own.take_news())
     }
 }
 
@@ -79,7 +98,7 @@ impl SecretKey {
     pub fn take_news(&self) -> Option<News> {
         match &self.holder {
             Holder::Memory(_) => None,
-            Holder::Agent(held) => held.outage.take_news(),
+            Holder::Agent(held) => held.take_news(),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Secret keys left with gpg-agent.
 
+use std::sync::Arc;
+
 use super::Keys;
 use super::keys::{Notice, user_id};
 use super::secret::{Held, Holder, SecretKey};
 use super::unlock::may_decrypt;
 use crate::crypto::openpgp::KeyPath;
-use crate::crypto::openpgp::agent::{self, Agent, AgentKey, Protection, Session};
+use crate::crypto::openpgp::agent::{self, Agent, AgentKey, Outage, Protection, Session};
 use crate::time::Timestamp;
 
 impl Keys {
     /// Finds the keys of these certificates that the agent has. They decrypt from now on; the agent is not started
-    /// again. A passphrase that is given is tried once for each key, and again whenever the agent asks for it. Nothing
-    /// is tried on cards: wrong PINs use them up.
+    /// again. A passphrase that is given is tried once for each key, and again whenever the agent asks for it. Of
+    /// cards only their presence is looked at: wrong PINs use them up.
     pub fn leave_to(&mut self, agent: &Agent, now: Timestamp) -> Result<Vec<Notice>, agent::Error> {
         let stored = Session::open(agent)?.stored()?;
         let running = agent.clone().never_started();
+        let outage = Arc::new(Outage::default());
         let mut notices = Vec::new();
         let mut secrets = Vec::new();
         for cert in self.all() {
@@ -31,8 +34,9 @@ impl Keys {
                 let is_lost = matches!(problem, Some(Notice::WrongPassphrase { .. }));
                 notices.extend(problem);
                 if !is_lost {
+                    let held = Box::new(Held::new(held, Arc::clone(&outage)));
                     let (handle, algorithm) = (key.key().key_handle(), key.key().pk_algo());
-                    secrets.push(SecretKey::new(path, handle, algorithm, Holder::Agent(Box::new(Held::new(held)))));
+                    secrets.push(SecretKey::new(path, handle, algorithm, Holder::Agent(held)));
                 }
             }
         }
@@ -44,13 +48,16 @@ impl Keys {
 /// What will keep a key from working.
 fn problem(held: &AgentKey, agent: &Agent, path: &KeyPath, user_id: String) -> Option<Notice> {
     let key = path.key.clone();
+    let unusable = |key, user_id, error: agent::Error| Notice::Unusable { key, user_id, problem: error.to_string() };
     match held.protection() {
-        Protection::Card { .. } => None,
+        Protection::Card { serial } => {
+            agent.find_card(serial.as_deref()).err().map(|error| unusable(key, user_id, error))
+        }
         Protection::Passphrase { cached: false } if !agent.gives_passphrase() => Some(Notice::Locked { key, user_id }),
         Protection::None | Protection::Passphrase { .. } => match held.try_out() {
             Ok(()) => None,
             Err(error) if error.is_about_passphrase() => Some(Notice::WrongPassphrase { key, user_id }),
-            Err(error) => Some(Notice::Unusable { key, user_id, problem: error.to_string() }),
+            Err(error) => Some(unusable(key, user_id, error)),
         },
     }
 }
