@@ -146,7 +146,7 @@ impl Home {
             }
             NewPassphrase::Given(passphrase) => Some(passphrase),
         };
-        let mode = if passphrase.is_some() { PinentryMode::Loopback } else { PinentryMode::Default };
+        let mode = if passphrase.is_some() { PinentryMode::Loopback } else { PinentryMode::Ask };
         self.context.set_pinentry_mode(mode).map_err(ManageError::NoGpg)?;
         // In one step, the user is asked once for a passphrase; with two, once more to unlock the first key.
         if matches!(new.passphrase, NewPassphrase::Asked) && !new.beside && self.has(new.user_id)? {

@@ -8,6 +8,7 @@ mod manage;
 mod openpgp;
 mod rc;
 mod sending;
+mod signers;
 mod vectors;
 
 use std::io::Write;

@@ -6,7 +6,7 @@ mod engines;
 mod exchange;
 mod keyring;
 mod left_to_agent;
-mod matrix;
+pub mod matrix;
 mod settings;
 mod sizes;
 pub mod vectors;

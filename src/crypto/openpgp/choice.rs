@@ -20,6 +20,8 @@ pub(super) enum Problem {
     Weak,
     /// Nothing in it encrypts, or signs.
     Unfit,
+    /// It may be good, but there is no arithmetic for it here.
+    NeedsGpg,
     /// It would sign, but the secret part is not there.
     NoSecret,
 }
@@ -86,6 +88,7 @@ impl Problem {
             (Problem::Unfit, Role::Signer) => {
                 ("it cannot sign", "add a subkey with: gpg --quick-add-key FINGERPRINT ed25519 sign")
             }
+            (Problem::NeedsGpg, _) => NEEDS_GPG,
             (Problem::NoSecret, _) => (
                 "the secret part of its signing key is not here",
                 "import it with: gpg --import FILE, or, if it is on a card: insert that and run gpg --card-status",
@@ -93,3 +96,9 @@ impl Problem {
         }
     }
 }
+
+/// What is wrong, and what helps.
+pub(super) const NEEDS_GPG: (&str, &str) = (
+    "it is of a kind that only gpg can use here",
+    "let gpg make the packet: set GPG_ENGINE gpgme, with both keys in a GnuPG home",
+);

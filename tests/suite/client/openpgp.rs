@@ -40,7 +40,7 @@ fn import(home: &gpg::Home, key: &Key, secret: bool) {
 }
 
 /// The message, and the fingerprint of whoever signed it.
-fn unseal(server: &gpg::Home, packet: &str) -> (Message, Option<String>) {
+pub fn unseal(server: &gpg::Home, packet: &str) -> (Message, Option<String>) {
     assert!((400..1500).contains(&packet.len()), "{} characters", packet.len());
     let (output, status) = decrypted(server, packet);
     assert!(output.status.success(), "{status}");

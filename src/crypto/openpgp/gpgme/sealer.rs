@@ -33,7 +33,8 @@ impl GpgmeSealer {
         if let Some((key, passphrase)) = &signer {
             context.add_signer(key).map_err(|source| SealError::Gpg { what: "use the signing key", source })?;
             let mode = match passphrase {
-                SignerPassphrase::Agent => PinentryMode::Default,
+                // Also where gpg.conf says loopback, as the original wants it.
+                SignerPassphrase::Agent => PinentryMode::Ask,
                 SignerPassphrase::Empty | SignerPassphrase::Given(_) => PinentryMode::Loopback,
             };
             context.set_pinentry_mode(mode).map_err(|source| SealError::NoGpg { source })?;

@@ -11,6 +11,7 @@ use pgp::packet::key::{PublicParts, UnspecifiedRole};
 use pgp::types::RevocationStatus;
 
 use super::keys::{certs, fingerprint, user_id};
+use super::kind::needs_gpg;
 use super::names::Wanted;
 use super::sealer::{SequoiaSealer, Signing, describe, encryption_key};
 use super::{lenient_policy, policy};
@@ -78,9 +79,10 @@ impl Candidates<'_> {
         });
         let policy = policy(now);
         let problem = |cert: &Cert| {
-            self.problem(cert, now).or_else(|| {
+            self.problem(cert, Role::Recipient, now).or_else(|| {
                 let valid = cert.with_policy(&policy, now.to_system_time()).ok();
-                valid.and_then(|cert| encryption_key(&cert)).is_none().then_some(Problem::Unfit)
+                let missing = valid.and_then(|cert| encryption_key(&cert)).is_none();
+                missing.then(|| unfit(cert, Role::Recipient, Problem::Unfit))
             })
         };
         search.one(certs.collect(), problem, describe)
@@ -91,7 +93,9 @@ impl Candidates<'_> {
         let (wanted, search) = (Wanted::of(self.wanted), self.search(Role::Signer));
         let own = |cert: &Cert| cert.keys().any(|key| stored.iter().any(|stored| stored.is(key.key().mpis())));
         let certs = certs(&self.certificates).0.into_iter().filter(own).collect::<Vec<_>>();
-        let problem = |cert: &Cert| self.problem(cert, now).or_else(|| signing_key(cert, &wanted, stored, now).err());
+        let problem = |cert: &Cert| {
+            self.problem(cert, Role::Signer, now).or_else(|| signing_key(cert, &wanted, stored, now).err())
+        };
         let cert = search.one(wanted.choose(&certs), |cert| problem(cert), |cert| describe(cert))?.clone();
         let (key, stored) =
             signing_key(&cert, &wanted, stored, now).map_err(|problem| search.unusable(describe(&cert), problem))?;
@@ -103,7 +107,7 @@ impl Candidates<'_> {
     }
 
     /// What keeps a whole certificate from being used.
-    fn problem(&self, cert: &Cert, now: Timestamp) -> Option<Problem> {
+    fn problem(&self, cert: &Cert, role: Role, now: Timestamp) -> Option<Problem> {
         let (policy, lenient, now) = (policy(now), lenient_policy(), now.to_system_time());
         let valid = cert.with_policy(&policy, now);
         // What is revoked or has expired is told before how it was made.
@@ -115,9 +119,14 @@ impl Candidates<'_> {
         } else if fingerprint(&cert.fingerprint()).is_some_and(|primary| self.disabled.contains(&primary)) {
             Some(Problem::Disabled)
         } else {
-            valid.is_err().then_some(Problem::Weak)
+            valid.is_err().then(|| unfit(cert, role, Problem::Weak))
         }
     }
+}
+
+/// No valid key was found; which may be for want of arithmetic.
+fn unfit(cert: &Cert, role: Role, problem: Problem) -> Problem {
+    if needs_gpg(cert, role) { Problem::NeedsGpg } else { problem }
 }
 
 /// As gpg chooses: of the valid keys that sign and whose secret is there the newest subkey, else the primary key; or
@@ -130,12 +139,13 @@ fn signing_key(
 ) -> Result<(Key<PublicParts, UnspecifiedRole>, Stored), Problem> {
     let policy = policy(now);
     let exact = wanted.exact_key(cert);
-    let valid = cert.with_policy(&policy, now.to_system_time()).map_err(|_| Problem::Weak)?;
+    let valid =
+        cert.with_policy(&policy, now.to_system_time()).map_err(|_| unfit(cert, Role::Signer, Problem::Weak))?;
     let keys = valid.keys().supported().alive().revoked(false).for_signing();
     let mut keys: Vec<_> =
         keys.filter(|key| exact.as_ref().is_none_or(|exact| key.key().fingerprint() == *exact)).collect();
     if keys.is_empty() {
-        return Err(Problem::Unfit);
+        return Err(unfit(cert, Role::Signer, Problem::Unfit));
     }
     keys.sort_by_key(|key| (key.primary(), Reverse(key.key().creation_time())));
     let with_secret = keys.iter().find_map(|key| {

@@ -6,10 +6,10 @@ use pgp::Cert;
 use pgp::crypto::mpi;
 use pgp::packet::Key;
 use pgp::packet::key::{KeyParts, KeyRole, PublicParts, UnspecifiedRole};
-use pgp::types::Curve;
+use pgp::types::{Curve, PublicKeyAlgorithm};
 
 use super::policy;
-use super::sealer::{KeyFile, advice, pick, recipient_key, unusable, usable};
+use super::sealer::{KeyFile, advice, pick, recipient_key, unfit, unusable, usable};
 use crate::crypto::openpgp::size::{KeyKind, Pair};
 use crate::crypto::openpgp::{Role, SealError};
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ impl Pair {
                 let valid = usable(&cert, Role::Signer, &policy, now)?;
                 let keys = valid.keys().supported().alive().revoked(false).for_signing();
                 let newest = keys.max_by_key(|key| key.key().creation_time());
-                let no = || unusable(&cert, Role::Signer, "it has no valid key that signs", advice(Role::Signer));
+                let no = || unfit(&cert, Role::Signer, "it has no valid key that signs", advice(Role::Signer));
                 Some(kind(newest.ok_or_else(no)?.key(), &cert, Role::Signer)?)
             }
         };
@@ -43,6 +43,16 @@ pub(super) fn kind(key: &Key<PublicParts, UnspecifiedRole>, cert: &Cert, role: R
 /// Whether there is arithmetic for it here. Nettle has none for ElGamal and the brainpool curves.
 pub(super) fn is_supported<P: KeyParts, R: KeyRole>(key: &Key<P, R>) -> bool {
     key.pk_algo().is_supported() && curve(key).is_none_or(Curve::is_supported)
+}
+
+/// Whether a certificate that seems to have no valid key for this may have one that is not [`is_supported`], or is made by one.
+pub(super) fn needs_gpg(cert: &Cert, role: Role) -> bool {
+    let is_for = |algorithm: PublicKeyAlgorithm| match role {
+        Role::Recipient => algorithm.for_encryption(),
+        Role::Signer => algorithm.for_signing(),
+    };
+    let mut subkeys = cert.keys().subkeys().filter(|subkey| is_for(subkey.key().pk_algo()));
+    !is_supported(cert.primary_key().key()) || subkeys.any(|subkey| !is_supported(subkey.key()))
 }
 
 fn curve<P: KeyParts, R: KeyRole>(key: &Key<P, R>) -> Option<&Curve> {

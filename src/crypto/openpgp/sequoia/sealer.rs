@@ -13,12 +13,13 @@ use pgp::packet::key::{PublicParts, UnspecifiedRole};
 use pgp::policy::StandardPolicy;
 
 use super::keys::{certs, user_id};
-use super::kind::kind;
+use super::kind::{kind, needs_gpg};
 use super::names::Wanted;
 use super::pack::Packing;
 use super::policy;
 use super::unlock::{Lock, unlock};
 use crate::crypto::openpgp::agent;
+use crate::crypto::openpgp::choice::NEEDS_GPG;
 use crate::crypto::openpgp::seal::framed;
 use crate::crypto::openpgp::size::{KeyKind, Pair, Shape};
 use crate::crypto::openpgp::{Role, SealError, Sealer, SignerPassphrase};
@@ -183,7 +184,7 @@ pub(super) fn usable<'a>(
     let no = |problem| unusable(cert, role, problem, advice(role));
     let valid = cert
         .with_policy(policy, now.to_system_time())
-        .map_err(|_| no("it is made with algorithms that are no longer safe"))?;
+        .map_err(|_| unfit(cert, role, "it is made with algorithms that are no longer safe", advice(role)))?;
     if matches!(valid.revocation_status(), pgp::types::RevocationStatus::Revoked(_)) {
         return Err(no("it is revoked"));
     }
@@ -193,7 +194,7 @@ pub(super) fn usable<'a>(
 
 pub(super) fn recipient_key(cert: &Cert, now: Timestamp) -> Result<Key<PublicParts, UnspecifiedRole>, SealError> {
     encryption_key(&usable(cert, Role::Recipient, &policy(now), now)?)
-        .ok_or_else(|| unusable(cert, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))
+        .ok_or_else(|| unfit(cert, Role::Recipient, "it has no valid key for encryption", ASK_ADMIN))
 }
 
 pub(super) fn encryption_key(cert: &ValidCert<'_>) -> Option<Key<PublicParts, UnspecifiedRole>> {
@@ -205,8 +206,8 @@ pub(super) fn encryption_key(cert: &ValidCert<'_>) -> Option<Key<PublicParts, Un
 fn signing_key(cert: &ValidCert<'_>, passphrase: Option<&Passphrase>) -> Result<KeyPair, SealError> {
     let keys = cert.keys().secret().supported().alive().revoked(false).for_signing();
     let key = keys.max_by_key(|key| key.key().creation_time());
-    let key = key
-        .ok_or_else(|| unusable(cert.cert(), Role::Signer, "the file holds no valid secret key that signs", NEW_KEY))?;
+    let key =
+        key.ok_or_else(|| unfit(cert.cert(), Role::Signer, "the file holds no valid secret key that signs", NEW_KEY))?;
     unlock(key.key().clone(), passphrase).map_err(|lock| match lock {
         Lock::NoPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give one" },
         Lock::WrongPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give the right one" },
@@ -218,6 +219,12 @@ fn signing_key(cert: &ValidCert<'_>, passphrase: Option<&Passphrase>) -> Result<
 
 pub(super) fn unusable(cert: &Cert, role: Role, problem: &'static str, advice: &'static str) -> SealError {
     SealError::Unusable { role, key: describe(cert), problem, advice }
+}
+
+/// Nothing valid was found in it; which may be for want of arithmetic.
+pub(super) fn unfit(cert: &Cert, role: Role, problem: &'static str, advice: &'static str) -> SealError {
+    let (problem, advice) = if needs_gpg(cert, role) { NEEDS_GPG } else { (problem, advice) };
+    unusable(cert, role, problem, advice)
 }
 
 pub(super) fn describe(cert: &Cert) -> String {
