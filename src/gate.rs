@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::access::AccessTable;
 use crate::crypto::Signer;
-use crate::crypto::openpgp::News;
+use crate::crypto::openpgp::{Fingerprint, News};
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
@@ -255,6 +255,30 @@ impl Gate {
             grant.id = id;
         }
         self.grants.insert(grant)
+    }
+
+    /// Who opened something for this address that ends at this second: the number, and the key that is listed for it. When
+    /// that is not remembered, a number that nobody has.
+    pub fn owner(&mut self, allow: IpAddr, until: u64) -> (GrantId, Option<Fingerprint>) {
+        let number = self.replay.number(allow, until).and_then(|number| match number {
+            Some(id) => Ok(self.replay.knock(id)?.map(|knock| (id, knock))),
+            None => Ok(None),
+        });
+        match number {
+            Ok(Some((id, knock))) => (id, self.access.known().listed_key(&knock.signer)),
+            Ok(None) => (self.new_number(), None),
+            Err(error) => {
+                self.trouble = Some(error);
+                (self.new_number(), None)
+            }
+        }
+    }
+
+    /// Used up at once. A full table gives the same number again: then several share it.
+    fn new_number(&mut self) -> GrantId {
+        let id = self.grants.next_id().unwrap_or_default();
+        self.grants.use_up(id);
+        id
     }
 
     /// What the operator should know of the keyrings' engines: the reason behind [`Reason::GpgEngine`], and its end.

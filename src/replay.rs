@@ -9,6 +9,7 @@
 //! is stamped before the store's [`floor`](ReplayStore::floor) is refused without a look.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -51,6 +52,13 @@ pub struct Entry {
     pub knock: Knock,
 }
 
+/// What a knock opens, as far as a firewall's rules tell that have no room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opens {
+    pub allow: IpAddr,
+    pub until: Timestamp,
+}
+
 /// The memory itself: here in RAM, in the daemon a file.
 pub trait ReplayStore {
     fn seen(&mut self, key: &ReplayKey) -> Result<Option<Seen>, StoreError>;
@@ -58,9 +66,15 @@ pub trait ReplayStore {
     /// Remembers the whole entry, or nothing. Durable when [`settle`](Self::settle) has returned.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// Another knock than the one remembered with it takes the number: durable in the same way.
-    fn attribute(&mut self, _: GrantId, _: &Knock) -> Result<(), StoreError> {
+    /// What was remembered with a knock opens this, or another knock than that takes the number: durable in the same way.
+    fn attribute(&mut self, _: GrantId, _: &Knock, _: Option<Opens>) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Whose number opened something for this address until then, in seconds; the last of them. `None`: not known, or long
+    /// ago.
+    fn number(&mut self, _: IpAddr, _: u64) -> Result<Option<GrantId>, StoreError> {
+        Ok(None)
     }
 
     /// Makes durable what was remembered since the last time. When that fails, all of it is lost.

@@ -35,6 +35,13 @@ impl Known<'_> {
             (None, None) => true,
         }
     }
+
+    /// Which key of a certificate is listed; the certificate itself when none is any more.
+    pub fn listed_key(&self, signer: &Signer) -> Option<Fingerprint> {
+        let Signer::Certificate { primary, signing, .. } = signer else { return None };
+        let listed = [signing, primary].into_iter().find(|key| self.listed.contains(key));
+        Some(listed.unwrap_or(primary).clone())
+    }
 }
 
 impl Stanza {

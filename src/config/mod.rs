@@ -30,6 +30,7 @@ mod server;
 pub mod server_table;
 mod setting;
 mod source;
+mod tables;
 mod value;
 mod variable;
 

@@ -11,6 +11,7 @@ use super::raw::Entries;
 use super::server_table::TABLE;
 use super::setting::{Setting, Settings};
 use super::source::{Guard, Source};
+use super::tables;
 use super::value::{Checked, PLACEHOLDER};
 use crate::capture::filter;
 use crate::firewall::{BackendName, ChainPlace, Features, FirewallSettings};
@@ -308,22 +309,10 @@ impl Resolve<'_> {
     }
 
     fn firewall(&mut self) -> FirewallSettings {
-        let program = self.path("FIREWALL_EXE");
-        let name = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        if let (Some(name), Some(place)) = (name, self.settings.place("FIREWALL_EXE"))
-            && name != "nft"
-        {
-            let known = matches!(name.as_str(), "iptables" | "ip6tables" | "firewall-cmd" | "ipfw" | "pfctl");
-            let what = if known { "is not supported yet" } else { "is not a firewall program we know" };
-            self.complaints.error(
-                place,
-                format!("FIREWALL_EXE: {name} {what}"),
-                "remove it, or name nft: ports are opened with nftables",
-            );
-        }
+        let backend = self.backend();
         FirewallSettings {
-            backend: BackendName::Nftables,
-            program,
+            backend,
+            program: self.path("FIREWALL_EXE"),
             input: self.chain("NFT_INPUT_ACCESS"),
             forward: self.chain("NFT_FORWARD_ACCESS"),
             output: self.chain("NFT_OUTPUT_ACCESS"),
@@ -332,7 +321,42 @@ impl Resolve<'_> {
                 local_nat: self.flag("ENABLE_IPT_LOCAL_NAT"),
                 output: self.flag("ENABLE_IPT_OUTPUT"),
                 destination: self.flag("ENABLE_DESTINATION_RULE"),
+                source_nat: self.flag("ENABLE_IPT_SNAT"),
             },
+            tables: tables::resolve(self.settings, backend, self.complaints),
+        }
+    }
+
+    /// As it is named, else the one whose program is named, else what is installed.
+    fn backend(&mut self) -> BackendName {
+        let program = self.path("FIREWALL_EXE");
+        let file = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let by_program = file.as_deref().map(BackendName::of_program);
+        let named = self.settings.text("FIREWALL").map(BackendName::named);
+        if let (Some(None), Some(place)) = (&named, self.settings.place("FIREWALL")) {
+            let what = format!("FIREWALL {} is not supported yet", self.settings.text("FIREWALL").unwrap_or_default());
+            self.complaints.error(place, what, "write one of nftables, iptables");
+        }
+        let (Some(place), Some(file)) = (self.settings.place("FIREWALL_EXE"), file) else {
+            return named.flatten().unwrap_or_else(BackendName::installed);
+        };
+        match (named.flatten(), by_program.flatten()) {
+            (Some(named), Some(by_program)) if named != by_program => {
+                let what = format!("FIREWALL_EXE: {file} is not a program of {named}, which FIREWALL names");
+                self.complaints.error(place, what, "correct one of them, or remove FIREWALL_EXE");
+                named
+            }
+            (_, Some(by_program)) => by_program,
+            (named, None) => {
+                let known = matches!(&*file, "firewall-cmd" | "ipfw" | "pfctl");
+                let what = if known { "is not supported yet" } else { "is not a firewall program we know" };
+                self.complaints.error(
+                    place,
+                    format!("FIREWALL_EXE: {file} {what}"),
+                    "remove it, or name nft, iptables, or one of its variants",
+                );
+                named.unwrap_or(BackendName::Nftables)
+            }
         }
     }
 

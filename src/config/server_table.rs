@@ -27,7 +27,6 @@ const LARGE: u64 = 8_388_608;
 const ANY_NUMBER: Kind = number(0, LARGE);
 
 const WAITS: &str = "this daemon waits for packets and signals instead of polling";
-const SETS: &str = "grants are elements of nftables sets, which have no order and need no such module";
 const EXTERNAL: &str = "it has none in the original either: external commands were never built";
 const OPTION_ONLY: &str = "it belongs on the command line; remove it";
 
@@ -195,11 +194,11 @@ static VARIABLES: &[Variable] = &[
     v(
         "FIREWALL",
         Kind::Choice(&["nftables", "iptables", "firewalld", "ipfw", "pf"]),
-        "nftables",
-        NotSupportedYet { fine: &["nftables"] },
-        "which firewall opens the ports (ours)",
+        "",
+        Built,
+        "which firewall opens the ports; without it the one that FIREWALL_EXE belongs to, or that is installed (ours)",
     ),
-    v("FIREWALL_EXE", Kind::Path, "", Built, "the firewall program: nft"),
+    v("FIREWALL_EXE", Kind::Path, "", Built, "the firewall program: nft, iptables, iptables-legacy"),
     v("NFT_INPUT_ACCESS", Kind::NftChain, "", Built, "the chain that gets our rule: family, table, chain (ours)"),
     v("NFT_FORWARD_ACCESS", Kind::NftChain, "", Built, "the same for forwarded packets (ours)"),
     v("NFT_OUTPUT_ACCESS", Kind::NftChain, "", Built, "the same for replies, with ENABLE_IPT_OUTPUT (ours)"),
@@ -208,25 +207,19 @@ static VARIABLES: &[Variable] = &[
     v("FLUSH_IPT_AT_INIT", Kind::YesNo, "", Built, "as FLUSH_AT_INIT"),
     v("FLUSH_IPT_AT_EXIT", Kind::YesNo, "", Built, "as FLUSH_AT_EXIT"),
     v("ENABLE_DESTINATION_RULE", Kind::YesNo, "N", Built, "open only for the address the packet was sent to"),
-    v("ENABLE_RULE_PREPEND", Kind::YesNo, "N", NotNeeded { why: SETS, silent: NO }, "put new rules first"),
+    v("ENABLE_RULE_PREPEND", Kind::YesNo, "N", Built, "iptables: put new rules first"),
     v("ENABLE_IPT_FORWARDING", Kind::YesNo, "N", Built, "let packets ask for forwarding to inner hosts"),
     v("ENABLE_IPT_LOCAL_NAT", Kind::YesNo, "N", Built, "let packets ask for other ports of this host"),
     v("ENABLE_IPT_SNAT", Kind::YesNo, "N", Built, "rewrite the source of what is forwarded"),
     v("SNAT_TRANSLATE_IP", Kind::Text, "", Built, "to this address; without it to the one of this host (masquerade)"),
     v("ENABLE_IPT_OUTPUT", Kind::YesNo, "N", Built, "open the way back for replies"),
-    v(
-        "ENABLE_IPT_COMMENT_CHECK",
-        Kind::YesNo,
-        "Y",
-        NotNeeded { why: SETS, silent: YES },
-        "refuse to start without the comment match",
-    ),
-    chain_of("IPT_INPUT_ACCESS", INPUT),
-    chain_of("IPT_OUTPUT_ACCESS", OUTPUT),
-    chain_of("IPT_FORWARD_ACCESS", FORWARD),
-    chain_of("IPT_DNAT_ACCESS", DNAT),
-    chain_of("IPT_SNAT_ACCESS", SNAT_CHAIN),
-    chain_of("IPT_MASQUERADE_ACCESS", MASQUERADE),
+    v("ENABLE_IPT_COMMENT_CHECK", Kind::YesNo, "Y", Built, "iptables: refuse to start without the comment match"),
+    tables_chain("IPT_INPUT_ACCESS", INPUT[0]),
+    tables_chain("IPT_OUTPUT_ACCESS", OUTPUT[0]),
+    tables_chain("IPT_FORWARD_ACCESS", FORWARD[0]),
+    tables_chain("IPT_DNAT_ACCESS", DNAT[0]),
+    tables_chain("IPT_SNAT_ACCESS", SNAT_CHAIN[0]),
+    tables_chain("IPT_MASQUERADE_ACCESS", MASQUERADE[0]),
     // Other firewalls
     other("FLUSH_FIREWD_AT_INIT", Kind::YesNo, YES, "firewalld: close at start what an earlier daemon left open"),
     other("FLUSH_FIREWD_AT_EXIT", Kind::YesNo, YES, "firewalld: close everything at exit"),
@@ -265,6 +258,10 @@ const fn other(name: &'static str, kind: Kind, fine: &'static [&'static str], do
     v(name, kind, fine[0], NotSupportedYet { fine }, doc)
 }
 
+const fn tables_chain(name: &'static str, default: &'static str) -> Variable {
+    v(name, Kind::Chain, default, Built, "iptables: target, table, from chain, jump position, to chain, rule position")
+}
+
 const fn chain_of(name: &'static str, fine: &'static [&'static str]) -> Variable {
     other(name, Kind::Chain, fine, "chain and jump for one kind of rule")
 }
@@ -289,4 +286,4 @@ const FACILITIES: &[&str] = &[
 ];
 
 const REPLAY: &str = "packets are always remembered: without that, anybody could send them again";
-const EXPIRE: &str = "the kernel closes what was opened, on time and without being asked";
+const EXPIRE: &str = "what was opened is closed on time, without a look at all rules";

@@ -11,7 +11,7 @@ use super::raw::Value;
 use super::source::Syntax;
 use super::{address, date, port};
 use crate::crypto::rijndael::Mode;
-use crate::firewall::ChainPlace;
+use crate::firewall::{ChainPlace, TableChain, TableChainError};
 use crate::net::{AddrSet, Port, PortSet, parse_port};
 use crate::secret::Secret;
 use crate::spa::Digest;
@@ -70,6 +70,7 @@ pub enum Checked {
     /// `None`: `Asymmetric`.
     Mode(Option<Mode>),
     Date(Timestamp),
+    TableChain(TableChain),
     NftChain(ChainPlace),
     Address(IpAddr),
     Target(IpAddr, Port),
@@ -128,7 +129,10 @@ impl Kind {
             Kind::Mode if text.eq_ignore_ascii_case("Asymmetric") => Ok(Checked::Mode(None)),
             Kind::Mode => text.parse().map(|mode| Checked::Mode(Some(mode))).map_err(|_| fault()),
             Kind::Date => date::parse(text).map(Checked::Date).ok_or_else(fault),
-            Kind::Chain => chain(text).map(Checked::Text).ok_or_else(fault),
+            Kind::Chain => text
+                .parse()
+                .map(Checked::TableChain)
+                .map_err(|error: TableChainError| Fault::new(error.to_string(), self.advice(syntax))),
             Kind::NftChain => text.parse().map(Checked::NftChain).map_err(|_| fault()),
             Kind::Address => text.parse().map(Checked::Address).map_err(|_| fault()),
             Kind::Target => target(text).ok_or_else(fault),
@@ -229,18 +233,6 @@ fn secret(bytes: Vec<u8>) -> Result<Checked, Fault> {
         return Err(Fault::new("is still the placeholder of the sample file", "make keys with: fwknop --key-gen"));
     }
     Ok(Checked::Secret(secret))
-}
-
-/// The six fields, written in one way (`spec/server.md` 5.2).
-fn chain(text: &str) -> Option<String> {
-    let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-    let [target, table, from, jump, to, rule] = fields[..] else { return None };
-    let named = |name: &str| {
-        (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    let positioned = |text: &str| digits(text).is_some_and(|position| position <= 65536);
-    let good = [target, table, from, to].into_iter().all(named) && positioned(jump) && positioned(rule);
-    good.then(|| fields.join(", "))
 }
 
 fn target(text: &str) -> Option<Checked> {

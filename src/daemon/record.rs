@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::Signer;
 use crate::grant::{KeyMark, Knock, StanzaId};
 use crate::net::Origin;
+use crate::replay::Opens;
+use crate::time::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -20,6 +22,9 @@ pub struct Record {
     proto: u8,
     src_port: u16,
     dst_port: u16,
+    /// For which address something was opened, and until which second.
+    #[serde(default)]
+    opens: Option<(IpAddr, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +36,7 @@ enum By {
 }
 
 impl Record {
-    pub fn text(knock: &Knock) -> String {
+    pub fn text(knock: &Knock, opens: Option<Opens>) -> String {
         let Origin { src, dst, proto, src_port, dst_port } = knock.origin;
         let record = Self {
             stanza: knock.stanza.0,
@@ -52,13 +57,14 @@ impl Record {
             proto,
             src_port,
             dst_port,
+            opens: opens.map(|Opens { allow, until }| (allow, until.secs())),
         };
         serde_json::to_string(&record).unwrap_or_default() // plain data is always written
     }
 
     /// `None`: written by another version, which is as if it had not been written.
     pub fn knock(text: &str) -> Option<Knock> {
-        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port } =
+        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port, .. } =
             serde_json::from_str(text).ok()?;
         Some(Knock {
             stanza: StanzaId(stanza),
@@ -74,6 +80,11 @@ impl Record {
             },
             origin: Origin { src, dst, proto, src_port, dst_port },
         })
+    }
+
+    pub fn opens(text: &str) -> Option<Opens> {
+        let (allow, until) = serde_json::from_str::<Self>(text).ok()?.opens?;
+        Some(Opens { allow, until: Timestamp::from_secs(until) })
     }
 }
 
@@ -99,7 +110,10 @@ mod tests {
                     ..Origin::udp("192.0.2.1".parse().unwrap())
                 },
             };
-            assert_eq!(Record::knock(&Record::text(&knock)), Some(knock));
+            let opens = Opens { allow: "198.51.100.7".parse().unwrap(), until: Timestamp::from_secs(1030) };
+            let text = Record::text(&knock, Some(opens));
+            assert_eq!((Record::knock(&text), Record::opens(&text)), (Some(knock.clone()), Some(opens)));
+            assert_eq!(Record::opens(&Record::text(&knock, None)), None);
         }
         assert_eq!(Record::knock("{}"), None);
     }

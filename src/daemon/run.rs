@@ -170,6 +170,10 @@ impl Daemon<'_> {
 
     /// Closes what the gate has given up.
     pub fn close(&mut self, grants: Vec<Grant>, why: Closed) {
+        if let Some(firewall) = &mut self.firewall {
+            // What fails is tried again one by one, and told then.
+            let _ = firewall.close_together(&grants);
+        }
         for grant in grants {
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
                 Ok(()) => self.journal.closed(&grant, why),

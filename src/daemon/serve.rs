@@ -117,6 +117,7 @@ fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(),
     for warning in set_up.warnings {
         daemon.journal.note(Level::Warning, warning);
     }
+    firewall.claim(&mut |allow, until| daemon.gate.owner(allow, until));
     for grant in firewall.adopt(Timestamp::now())? {
         daemon.journal.adopted(daemon.gate.adopt(grant));
     }

@@ -34,7 +34,9 @@ impl LoadOptions {
 /// Reads both files. Nothing is changed by that.
 pub fn load(options: &LoadOptions, now: Timestamp) -> Result<Settings, Complaints> {
     let mut keyrings = Keyrings::new(now);
-    let (server, stanzas, remarks) = config::load(options, &mut keyrings, now)?;
+    let (mut server, stanzas, remarks) = config::load(options, &mut keyrings, now)?;
+    // A stanza may ask for it by itself.
+    server.firewall.features.source_nat |= stanzas.iter().any(|stanza| stanza.nat.source.is_some());
     Ok(Settings { server, access: AccessTable::new(stanzas), keyrings: keyrings.into_engines(), remarks })
 }
 

@@ -21,7 +21,7 @@ use redb::{
 use super::record::Record;
 use crate::grant::{GrantId, GrantTable, Knock};
 use crate::net::Origin;
-use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::replay::{Entry, Opens, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::time::Timestamp;
 
 /// The file's name, beside the original's `digest.cache`.
@@ -33,6 +33,8 @@ const SEEN: TableDefinition<[u8; 32], Stored> = TableDefinition::new("seen");
 const ENDS: TableDefinition<(u64, [u8; 32]), u64> = TableDefinition::new("ends");
 /// The number of a grant → who knocked for it, as JSON. The last [`GrantTable::MAX`] of them: no more can be open.
 const KNOCKS: TableDefinition<u64, &str> = TableDefinition::new("knocks");
+/// The address and the second something opened for it ends → the number of the last grant that did.
+const OPENED: TableDefinition<(&str, u64), u64> = TableDefinition::new("opened");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const FLOOR: &str = "floor";
 const LAST_GRANT: &str = "last-grant";
@@ -255,16 +257,23 @@ impl ReplayStore for State {
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        let knock = Record::text(&entry.knock);
+        let knock = Record::text(&entry.knock, None);
         self.add(|tables| {
-            tables.attribute(entry.grant, &knock)?;
+            tables.attribute(entry.grant, &knock, None)?;
             entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.stamped, entry.until))
         })
     }
 
-    fn attribute(&mut self, grant: GrantId, knock: &Knock) -> Result<(), StoreError> {
-        let knock = Record::text(knock);
-        self.add(|tables| tables.attribute(grant, &knock))
+    fn attribute(&mut self, grant: GrantId, knock: &Knock, opens: Option<Opens>) -> Result<(), StoreError> {
+        let knock = Record::text(knock, opens);
+        self.add(|tables| tables.attribute(grant, &knock, opens))
+    }
+
+    fn number(&mut self, allow: IpAddr, until: u64) -> Result<Option<GrantId>, StoreError> {
+        let address = allow.to_canonical().to_string();
+        let number =
+            self.read(OPENED, |table| Ok(table.get((&*address, until))?.map(|number| GrantId(number.value()))))?;
+        Ok(number.flatten())
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
@@ -305,6 +314,7 @@ struct Tables<'a> {
     ends: redb::Table<'a, (u64, [u8; 32]), u64>,
     numbers: redb::Table<'a, &'static str, u64>,
     knocks: redb::Table<'a, u64, &'static str>,
+    opened: redb::Table<'a, (&'static str, u64), u64>,
 }
 
 /// Why nothing more is remembered before the batch is settled.
@@ -319,6 +329,7 @@ impl<'a> Tables<'a> {
             ends: transaction.open_table(ENDS)?,
             numbers: transaction.open_table(NUMBERS)?,
             knocks: transaction.open_table(KNOCKS)?,
+            opened: transaction.open_table(OPENED)?,
         })
     }
 
@@ -326,12 +337,27 @@ impl<'a> Tables<'a> {
         Ok(self.seen.get(key.0)?.map(|stored| restore(stored.value())))
     }
 
-    fn attribute(&mut self, grant: GrantId, knock: &str) -> Result<(), redb::Error> {
+    fn attribute(&mut self, grant: GrantId, knock: &str, opens: Option<Opens>) -> Result<(), redb::Error> {
         let last = self.numbers.get(LAST_GRANT)?.map_or(0, |value| value.value());
         self.set(LAST_GRANT, last.max(grant.0))?;
         self.knocks.insert(grant.0, knock)?;
-        if let Some(long_ago) = grant.0.checked_sub(GrantTable::MAX as u64) {
-            self.knocks.remove(long_ago)?;
+        if let Some(Opens { allow, until }) = opens {
+            self.opened.insert((&*allow.to_canonical().to_string(), until.secs()), grant.0)?;
+        }
+        match grant.0.checked_sub(GrantTable::MAX as u64) {
+            Some(long_ago) => self.forget_knock(long_ago),
+            None => Ok(()),
+        }
+    }
+
+    fn forget_knock(&mut self, grant: u64) -> Result<(), redb::Error> {
+        let opened = self.knocks.remove(grant)?.and_then(|text| Record::opens(text.value()));
+        let Some(Opens { allow, until }) = opened else { return Ok(()) };
+        let address = allow.to_canonical().to_string();
+        let key = (&*address, until.secs());
+        // A later grant may have opened the same.
+        if self.opened.get(key)?.is_some_and(|number| number.value() == grant) {
+            self.opened.remove(key)?;
         }
         Ok(())
     }
@@ -470,7 +496,7 @@ mod tests {
         let mut state = open(dir.path());
         remember(&mut state, &entry([1, 2], 1000, Some(1120), 41));
         let other = Knock { name: "other".into(), ..knock() };
-        state.attribute(GrantId(42), &other).unwrap();
+        state.attribute(GrantId(42), &other, None).unwrap();
         state.settle().unwrap();
         drop(state);
         let mut state = open(dir.path());

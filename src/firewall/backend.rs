@@ -4,17 +4,23 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::grant::Grant;
 use crate::net::Service;
 
 use super::{Entry, Error, Family, Name, Rule, Spot, Value};
 
 /// One kind of firewall, in words. [`Firewall`](super::Firewall) decides what happens, a [`Runner`](super::Runner) does it.
 pub trait Backend {
+    /// What a grant means to this firewall.
+    fn rules(&self, grant: &Grant, replies: bool) -> Vec<Rule> {
+        Rule::of(grant, replies)
+    }
+
     /// Asks the firewall for everything set-up, tear-down and listing need to know.
-    fn survey(&self) -> Step;
+    fn survey(&self) -> Vec<Step>;
 
     /// What is missing so that rules take effect; no steps when all is in place. Remembers where that is.
-    fn set_up(&mut self, survey: &Output) -> Result<SetUp, Error>;
+    fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error>;
 
     /// Asks, more cheaply than [`survey`](Self::survey), whether set-up is still in place.
     /// `None`: not known where it is.
@@ -27,10 +33,18 @@ pub trait Backend {
     fn generation(&self) -> Option<Step>;
 
     /// Removes everything of ours and nothing else.
-    fn tear_down(&self, survey: &Output) -> Result<Vec<Step>, Error>;
+    fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error>;
 
-    /// Asks for what is open for the rule's address and service.
-    fn find(&self, rule: &Rule) -> Result<Step, Error>;
+    /// Whether this firewall can only be listed as a whole: then what it holds is remembered. It refuses to change what is
+    /// not there, and to open what would have no effect because set-up is not in place.
+    fn is_remembered(&self) -> bool {
+        false
+    }
+
+    /// Asks for what is open for the rule's address and service. Not called where that is remembered.
+    fn find(&self, _: &Rule) -> Result<Step, Error> {
+        Err(Error::NoSlot)
+    }
 
     /// Opens for `lasts`, replacing what was `found` for the same address and service.
     fn open(&self, rule: &Rule, found: Option<&Entry>, lasts: Duration) -> Result<Vec<Change>, Error>;
@@ -38,10 +52,10 @@ pub trait Backend {
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error>;
 
     /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.
-    fn entries(&self, output: &Output) -> Result<Vec<Entry>, Error>;
+    fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error>;
 
     /// Asks for the whole firewall as its own tool shows it.
-    fn list_all(&self) -> Step;
+    fn list_all(&self) -> Vec<Step>;
 }
 
 /// What set-up has to do and to say.
@@ -67,6 +81,8 @@ pub enum Step {
     Command(Command),
     /// Goes to the kernel without a process in between. Neighbouring changes are one transaction.
     Element(Verb, Element),
+    /// Neighbouring ones for the same program and table are one transaction.
+    Line(Line),
     /// Asks for the number of the ruleset's last change.
     Generation,
 }
@@ -77,8 +93,29 @@ impl fmt::Display for Step {
             Step::Command(command) => command.fmt(f),
             Step::Element(Verb::Add, element) => write!(f, "add {element}"),
             Step::Element(verb, element) => write!(f, "{verb} {}", element.bare()),
+            Step::Line(line) => line.fmt(f),
             Step::Generation => f.write_str("get generation"),
         }
+    }
+}
+
+/// A line for a program that takes many of them on its standard input and carries out all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `iptables-restore`
+    pub program: &'static str,
+    pub table: String,
+    /// The jump without which it would have no effect, as `INPUT -j FWKNOP_INPUT`: then nothing is changed.
+    pub jump: Option<String>,
+    /// `-A FWKNOP_INPUT -p 6 …`
+    pub text: String,
+}
+
+/// As the command that would do it alone.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.program.trim_end_matches("-restore");
+        write!(f, "{program} -t {} {}", self.table, self.text)
     }
 }
 
@@ -186,6 +223,7 @@ impl fmt::Display for Element {
         match self.to {
             Some(Value::Address(address)) => write!(f, " : {address}")?,
             Some(Value::Port(port)) => write!(f, " : {port}")?,
+            Some(Value::Socket(address, port)) => write!(f, " : {address} . {port}")?,
             None => {}
         }
         f.write_str(" }")

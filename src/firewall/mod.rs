@@ -10,6 +10,8 @@
 
 mod backend;
 mod error;
+mod iptables;
+mod memory;
 mod netlink;
 mod nftables;
 mod place;
@@ -26,8 +28,11 @@ use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::time::{Lifetime, Timestamp};
 
-pub use backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
+pub use backend::{Backend, Change, Command, Element, Line, Output, SetUp, Step, Verb};
 pub use error::Error;
+pub use iptables::{Chains, Iptables, Role, TableChain, TableChainError, TablesSettings};
+use memory::Memory;
+pub use memory::Owner;
 pub use nftables::Nftables;
 use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
@@ -42,13 +47,16 @@ pub struct Firewall {
     replies: bool,
     /// The firewall's own count of changes when set-up was last seen to be in place.
     seen: Option<u32>,
+    /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
+    memory: Option<Memory>,
 }
 
 impl Firewall {
     /// Touches nothing yet.
     pub fn new(settings: &FirewallSettings) -> Self {
-        let backend = match settings.backend {
+        let backend: Box<dyn Backend> = match settings.backend {
             BackendName::Nftables => Box::new(Nftables::new(settings)),
+            BackendName::Iptables => Box::new(Iptables::new(settings)),
         };
         let runner = Box::new(System::new(settings.program.clone()));
         Self { replies: settings.features.output, ..Self::with(backend, runner) }
@@ -56,16 +64,17 @@ impl Firewall {
 
     /// For tests: any back-end, any runner.
     pub fn with(backend: Box<dyn Backend>, runner: Box<dyn Runner>) -> Self {
-        Self { backend, runner, replies: false, seen: None }
+        Self { backend, runner, replies: false, seen: None, memory: None }
     }
 
     /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
     /// the administrator.
     pub fn set_up(&mut self) -> Result<SetUp, Error> {
         let before = self.generation()?;
-        let survey = self.ask(self.backend.survey())?;
+        let survey = self.run(&self.backend.survey())?;
         let set_up = self.backend.set_up(&survey)?;
         self.run(&set_up.steps)?;
+        self.remember(&survey)?;
         // One transaction counts one. Did anybody else change something meanwhile, the number will not fit, and the
         // next grant looks again.
         self.seen = before.map(|number| number.wrapping_add(set_up.steps.len() as u32));
@@ -74,11 +83,13 @@ impl Firewall {
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
     pub fn open(&mut self, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-        let rules = Rule::of(grant, self.replies);
+        let rules = self.backend.rules(grant, self.replies);
         self.ensure_set_up()?;
+        self.put_back(now)?;
         match self.open_all(&rules, now) {
-            Err(stale) if stale.is_stale() => {
+            Err(stale) if stale.is_stale() || self.may_be_stale(&stale) => {
                 self.set_up()?;
+                self.put_back(now)?;
                 self.open_all(&rules, now)
             }
             done => done,
@@ -87,8 +98,11 @@ impl Firewall {
 
     /// Ends a grant before or at its time. What a later grant extended stays open.
     pub fn close(&mut self, grant: &Grant) -> Result<(), Error> {
-        for rule in Rule::of(grant, self.replies) {
-            if let Some(found) = self.find(&rule)?
+        if self.memory.is_some() {
+            return self.close_remembered(std::slice::from_ref(grant));
+        }
+        for rule in self.backend.rules(grant, self.replies) {
+            if let Some(found) = self.find(&rule, grant.until)?
                 && found.tag().is_some_and(|tag| tag.grant == grant.id)
             {
                 self.close_entry(&found)?;
@@ -101,6 +115,9 @@ impl Firewall {
     /// kernel's clock stands still while a machine sleeps. What the kernel would never close, because somebody restored it
     /// from a saved ruleset, gets the end its tag says.
     pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
+        if self.memory.is_some() {
+            return self.adopt_remembered(now);
+        }
         let mut found: BTreeMap<(GrantId, IpAddr), Adopted> = BTreeMap::new();
         for entry in self.entries()? {
             let Some(tag) = entry.tag() else { continue };
@@ -120,22 +137,25 @@ impl Firewall {
             adopted.until = until.min(adopted.until);
             adopted.entries.push(entry);
         }
-        let adopted = found.into_iter().filter_map(|((id, allow), Adopted { until, certificate, entries })| {
-            // Neither is missing: it is there, and not over.
-            let seconds = now.until(until).as_millis().div_ceil(1000);
-            let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
-            let (access, at) = access_of(&entries)?;
-            Some(Grant { id, allow, access, at, lifetime, until, certificate, knock: None })
-        });
+        let adopted = found.into_iter().filter_map(|((id, allow), adopted)| adopted.grant(id, allow, now));
         Ok(adopted.collect())
     }
 
     /// What is open, for people; with `all` also the whole firewall as its own tool shows it.
     pub fn list(&mut self, all: bool) -> Result<String, Error> {
-        let mut text = table(&self.entries()?);
-        if all && let Output::Text(whole) = self.ask(self.backend.list_all())? {
-            text.push('\n');
-            text.push_str(&whole);
+        let now = Timestamp::now();
+        let mut entries = self.entries()?;
+        for entry in &mut entries {
+            let end = entry.end().map(Timestamp::from_secs);
+            entry.remaining = entry.remaining.or_else(|| end.map(|end| now.until(end)));
+        }
+        let mut text = table(&entries);
+        if all {
+            for output in self.run(&self.backend.list_all())? {
+                let Output::Text(whole) = output else { continue };
+                text.push('\n');
+                text.push_str(&whole);
+            }
         }
         Ok(text)
     }
@@ -143,6 +163,7 @@ impl Firewall {
     /// Removes everything of ours, open grants included, and nothing else.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.seen = None;
+        self.memory = None;
         match self.tear_down() {
             // Somebody changed the firewall between our look and our step: the kernel took nothing of it.
             Err(Error::Refused { .. } | Error::Kernel { .. }) => self.tear_down(),
@@ -153,7 +174,7 @@ impl Firewall {
     /// What opening the grant would do, for a dry run: asks nobody, changes nothing.
     pub fn describe(&self, grant: &Grant) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::new();
-        for rule in Rule::of(grant, self.replies) {
+        for rule in self.backend.rules(grant, self.replies) {
             let changes = self.backend.open(&rule, None, grant.lifetime.as_duration())?;
             steps.extend(changes.into_iter().map(|change| change.step));
         }
@@ -161,6 +182,10 @@ impl Firewall {
     }
 
     fn ensure_set_up(&mut self) -> Result<(), Error> {
+        // Each change looks by itself whether it is.
+        if self.memory.is_some() {
+            return Ok(());
+        }
         let number = self.generation()?;
         if number.is_some() && number == self.seen {
             return Ok(());
@@ -177,19 +202,25 @@ impl Firewall {
 
     fn open_all(&mut self, rules: &[Rule], now: Timestamp) -> Result<(), Error> {
         let mut changes = Vec::new();
+        let mut changed = Vec::new();
         for rule in rules {
             let lasts = now.until(rule.until);
             if lasts.is_zero() {
                 return Err(Error::Elapsed);
             }
-            let found = self.find(rule)?;
+            let found = self.find(rule, now)?;
             // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
             let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to;
             if !found.as_ref().is_some_and(enough) {
                 changes.extend(self.backend.open(rule, found.as_ref(), lasts)?);
+                changed.push(rule.clone());
             }
         }
-        self.apply(changes)
+        self.apply(changes)?;
+        if let Some(memory) = &mut self.memory {
+            changed.into_iter().for_each(|rule| memory.note(rule));
+        }
+        Ok(())
     }
 
     fn apply(&mut self, changes: Vec<Change>) -> Result<(), Error> {
@@ -216,9 +247,12 @@ impl Firewall {
         Err(Error::NotUndone { undo: failures.join("; "), cause: Box::new(failed.error) })
     }
 
-    fn find(&mut self, rule: &Rule) -> Result<Option<Entry>, Error> {
+    fn find(&mut self, rule: &Rule, now: Timestamp) -> Result<Option<Entry>, Error> {
+        if let Some(memory) = &self.memory {
+            return Ok(memory.find(rule, now));
+        }
         let output = self.ask(self.backend.find(rule)?)?;
-        let entries = self.backend.entries(&output)?;
+        let entries = self.backend.entries(&[output])?;
         Ok(entries.into_iter().find(|entry| entry.spot == rule.spot))
     }
 
@@ -246,13 +280,13 @@ impl Firewall {
     }
 
     fn tear_down(&mut self) -> Result<(), Error> {
-        let survey = self.ask(self.backend.survey())?;
+        let survey = self.run(&self.backend.survey())?;
         let steps = self.backend.tear_down(&survey)?;
         self.run(&steps).map(|_| ())
     }
 
     fn entries(&mut self) -> Result<Vec<Entry>, Error> {
-        let survey = self.ask(self.backend.survey())?;
+        let survey = self.run(&self.backend.survey())?;
         self.backend.entries(&survey)
     }
 
@@ -280,6 +314,18 @@ struct Adopted {
     entries: Vec<Entry>,
 }
 
+impl Adopted {
+    /// `None`: there is nothing that makes a grant.
+    fn grant(self, id: GrantId, allow: IpAddr, now: Timestamp) -> Option<Grant> {
+        let Self { until, certificate, entries } = self;
+        // Not missing, because it is not over.
+        let seconds = now.until(until).as_millis().div_ceil(1000);
+        let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
+        let (access, at) = access_of(&entries)?;
+        Some(Grant { id, allow, access, at, lifetime, until, certificate, knock: None })
+    }
+}
+
 /// No grant lasts longer.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -299,6 +345,7 @@ fn table(entries: &[Entry]) -> String {
         let remaining = entry.remaining.map_or("for ever".to_owned(), |left| format!("{}s", left.as_secs()));
         let grant = match (entry.tag(), &entry.comment) {
             (Some(tag), _) => tag.grant.to_string(),
+            (None, _) if entry.end().is_some() => "-".to_owned(),
             (None, Some(comment)) => format!("not ours: {}", printable(comment)),
             (None, None) => "not ours".to_owned(),
         };

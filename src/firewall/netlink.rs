@@ -90,6 +90,11 @@ fn element_attributes(item: &mut Vec<u8>, verb: Verb, element: &Element) {
             attribute(data, DATA_VALUE, |value| match to {
                 Value::Address(address) => octets(value, address),
                 Value::Port(port) => value.extend(port.get().to_be_bytes()),
+                // A concatenation: no map of ours has one.
+                Value::Socket(address, port) => {
+                    octets(value, address);
+                    value.extend(port.get().to_be_bytes());
+                }
             });
         });
     }

@@ -1,7 +1,7 @@
 //! What a grant means to a firewall: the rules that make it, and the tag that tells whose they are.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub enum Kind {
 pub enum Value {
     Address(IpAddr),
     Port(Port),
+    /// Both, where a firewall says them in one rule.
+    Socket(IpAddr, Port),
 }
 
 impl Rule {
@@ -143,10 +145,17 @@ impl Plan {
 
 /// What a former daemon granted, put together from what the firewall holds of it. `None`: nothing that makes sense.
 pub fn access_of(entries: &[Entry]) -> Option<(Access, Option<IpAddr>)> {
+    let entries: Vec<Entry> = entries.iter().flat_map(Entry::apart).collect();
     let of = |kind| entries.iter().filter(move |entry: &&Entry| entry.spot.kind == kind);
     let ports = |kind| PortSet::new(of(kind).filter_map(|entry| entry.spot.service));
     if let Some(Entry { to: Some(Value::Port(to)), spot, .. }) = of(Kind::Redirect).next() {
         return Some((Access::Local { ports: ports(Kind::Redirect)?, to: *to }, spot.peer));
+    }
+    // A firewall without redirects opens the port itself.
+    if let (None, Some(_), Some(Entry { to: Some(Value::Port(to)), spot, .. })) =
+        (of(Kind::Forward).next(), of(Kind::Input).next(), of(Kind::DnatPort).next())
+    {
+        return Some((Access::Local { ports: ports(Kind::DnatPort)?, to: *to }, spot.peer));
     }
     let through = [Kind::Forward, Kind::Snat, Kind::Masquerade, Kind::DnatAddress];
     let Some(known) = through.into_iter().find_map(|kind| of(kind).next()) else {
@@ -185,7 +194,7 @@ pub struct Tag {
 }
 
 impl Tag {
-    fn of(grant: &Grant) -> Self {
+    pub fn of(grant: &Grant) -> Self {
         let signer = grant.certificate.as_ref().and_then(|key| key.as_bytes().try_into().ok());
         Self { grant: grant.id, until: grant.until.secs(), signer }
     }
@@ -242,6 +251,24 @@ impl Entry {
         self.comment.as_deref()?.parse().ok()
     }
 
+    /// When it ends, by the sign that the original and some of our back-ends leave in a rule: `_exp_1748779233`.
+    pub fn end(&self) -> Option<u64> {
+        let digits = self.comment.as_deref()?.strip_prefix(END)?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    }
+
+    /// With address and port each in an entry of its own.
+    fn apart(&self) -> Vec<Entry> {
+        let part = |kind, to| Entry { spot: Spot { kind, ..self.spot }, to: Some(to), ..self.clone() };
+        match (self.spot.kind, self.to) {
+            (Kind::DnatAddress, Some(Value::Socket(address, port))) => {
+                vec![part(Kind::DnatPort, Value::Port(port)), part(Kind::DnatAddress, Value::Address(address))]
+            }
+            (Kind::DnatAddress, Some(Value::Port(port))) => vec![part(Kind::DnatPort, Value::Port(port))],
+            _ => vec![self.clone()],
+        }
+    }
+
     /// Whether its other end is another host, and not an address of ours.
     fn is_outward(&self) -> bool {
         matches!(self.spot.kind, Kind::Forward | Kind::Snat | Kind::Masquerade)
@@ -273,10 +300,14 @@ impl fmt::Display for Entry {
         match self.to {
             Some(Value::Address(address)) => write!(f, " as {address}"),
             Some(Value::Port(port)) => write!(f, " as port {port}"),
+            Some(Value::Socket(address, port)) => write!(f, " as {}", SocketAddr::new(address, port.get())),
             None => Ok(()),
         }
     }
 }
+
+/// Before the seconds since the epoch.
+pub const END: &str = "_exp_";
 
 #[cfg(test)]
 mod tests {

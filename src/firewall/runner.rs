@@ -14,8 +14,9 @@ use rustix::net::netlink::{self as netlink_socket, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with};
 use rustix::process::{Pid, Signal};
 
-use super::backend::{Command, Element, Output, Step, Verb};
+use super::backend::{Command, Element, Line, Output, Step, Verb};
 use super::error::Error;
+use super::iptables;
 use super::netlink::{self, Answer, Content};
 use super::rule::Entry;
 
@@ -49,7 +50,7 @@ impl System {
     }
 
     fn command(&self, command: &Command) -> Result<Output, Error> {
-        let program = find_program(self.program.as_deref().unwrap_or(Path::new(command.program)))?;
+        let program = find_program(&iptables::program(self.program.as_deref(), command.program))?;
         let step = || Command { stdin: None, ..command.clone() }.to_string();
         let output = match output_of(&program, command, self.patience) {
             Ok(output) => output,
@@ -63,6 +64,19 @@ impl System {
             return Ok(Output::Text(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
         Err(Error::Refused { program: command.program, step: step(), said: shorten(&output.stderr, output.status) })
+    }
+
+    /// All of the lines or none. What is said then is said of the line that was refused.
+    fn transaction(&self, lines: Vec<&Line>) -> Result<Vec<Output>, Error> {
+        let command = iptables::transaction(&lines);
+        match self.command(&command) {
+            Ok(_) => Ok(vec![Output::Done; lines.len()]),
+            Err(Error::Refused { program, said, .. }) => {
+                let line = iptables::refused_line(&command, &said).unwrap_or_else(|| lines[0].to_string());
+                Err(Error::Refused { program, step: line, said })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opened at first use: a dry run needs no kernel.
@@ -81,6 +95,7 @@ impl Runner for System {
             let changes = leading_changes(&steps[outputs.len()..]);
             let result = match step {
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
+                Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
                 Step::Element(Verb::Get, element) => {
                     self.kernel().and_then(|kernel| kernel.get(element)).map(|output| vec![output])
@@ -106,8 +121,24 @@ fn leading_changes(steps: &[Step]) -> Vec<(Verb, &Element)> {
     steps.iter().map_while(change).collect()
 }
 
+fn leading_lines(steps: &[Step]) -> Vec<&Line> {
+    let lines = || {
+        steps.iter().map_while(|step| match step {
+            Step::Line(line) => Some(line),
+            _ => None,
+        })
+    };
+    let Some(first) = lines().next() else { return Vec::new() };
+    let mut weight = 0;
+    let fits = |next: &&Line| {
+        weight += iptables::weight(next);
+        (next.program, &next.table) == (first.program, &first.table) && weight <= iptables::LARGEST
+    };
+    lines().take_while(fits).collect()
+}
+
 /// An absolute path. `PATH` of an ordinary user often lacks the directories where firewall tools are.
-fn find_program(program: &Path) -> Result<PathBuf, Error> {
+pub fn find_program(program: &Path) -> Result<PathBuf, Error> {
     let missing = |advice: &str| Error::Missing { program: program.display().to_string(), advice: advice.to_owned() };
     if program.is_absolute() {
         let there = program.is_file().then(|| program.to_owned());
@@ -123,7 +154,10 @@ fn find_program(program: &Path) -> Result<PathBuf, Error> {
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| missing("install the package nftables, or write its absolute path to FIREWALL_EXE"))
+        .ok_or_else(|| {
+            let package = if program.to_string_lossy().contains("tables-") { "iptables" } else { "nftables" };
+            missing(&format!("install the package {package}, or write its absolute path to FIREWALL_EXE"))
+        })
 }
 
 /// Writes standard input while it reads all output, so that neither side waits for the other. A program that takes too

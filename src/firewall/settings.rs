@@ -1,8 +1,10 @@
 //! What the configuration says about the firewall, as plain data.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use super::iptables::TablesSettings;
 
 /// Which firewall, and where in it. Built by `config`, consumed by [`Firewall`](super::Firewall).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +19,15 @@ pub struct FirewallSettings {
     /// `NFT_OUTPUT_ACCESS`, likewise.
     pub output: Option<ChainPlace>,
     pub features: Features,
+    /// The `IPT_*` or `FIREWD_*` settings.
+    pub tables: TablesSettings,
 }
 
 impl Default for FirewallSettings {
     fn default() -> Self {
         let backend = BackendName::Nftables;
-        Self { backend, program: None, input: None, forward: None, output: None, features: Features::default() }
+        let (features, tables) = (Features::default(), TablesSettings::default());
+        Self { backend, program: None, input: None, forward: None, output: None, features, tables }
     }
 }
 
@@ -31,6 +36,8 @@ impl Default for FirewallSettings {
 pub struct Features {
     pub forwarding: bool,
     pub local_nat: bool,
+    /// Some of what is forwarded is sent on in another name.
+    pub source_nat: bool,
     /// Replies need an opening of their own.
     pub output: bool,
     /// Ports are opened for one address of ours only.
@@ -41,12 +48,37 @@ pub struct Features {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendName {
     Nftables,
+    Iptables,
+}
+
+impl BackendName {
+    pub fn named(name: &str) -> Option<Self> {
+        [BackendName::Nftables, BackendName::Iptables].into_iter().find(|known| known.to_string() == name)
+    }
+
+    /// By the file name of its program.
+    pub fn of_program(name: &str) -> Option<Self> {
+        match name {
+            "nft" => Some(BackendName::Nftables),
+            "iptables" | "iptables-nft" | "iptables-legacy" | "ip6tables" | "ip6tables-nft" | "ip6tables-legacy" => {
+                Some(BackendName::Iptables)
+            }
+            _ => None,
+        }
+    }
+
+    /// What this system has, nftables first.
+    pub fn installed() -> Self {
+        let is_there = |program: &str| super::runner::find_program(Path::new(program)).is_ok();
+        if !is_there("nft") && is_there("iptables-restore") { BackendName::Iptables } else { BackendName::Nftables }
+    }
 }
 
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BackendName::Nftables => "nftables",
+            BackendName::Iptables => "iptables",
         })
     }
 }

@@ -17,11 +17,11 @@ fn command(verb: &str, spot: Spot) -> Step {
 }
 
 impl Backend for Commands {
-    fn survey(&self) -> Step {
-        Step::Command(Command::new("fw", ["survey"]))
+    fn survey(&self) -> Vec<Step> {
+        vec![Step::Command(Command::new("fw", ["survey"]))]
     }
 
-    fn set_up(&mut self, _: &Output) -> Result<SetUp, Error> {
+    fn set_up(&mut self, _: &[Output]) -> Result<SetUp, Error> {
         Ok(SetUp { steps: vec![Step::Command(Command::new("fw", ["set-up"]))], ..SetUp::default() })
     }
 
@@ -37,7 +37,7 @@ impl Backend for Commands {
         Some(Step::Generation)
     }
 
-    fn tear_down(&self, _: &Output) -> Result<Vec<Step>, Error> {
+    fn tear_down(&self, _: &[Output]) -> Result<Vec<Step>, Error> {
         Ok(vec![Step::Command(Command::new("fw", ["tear-down"]))])
     }
 
@@ -53,12 +53,12 @@ impl Backend for Commands {
         Ok(vec![command("shut", entry.spot)])
     }
 
-    fn entries(&self, _: &Output) -> Result<Vec<Entry>, Error> {
+    fn entries(&self, _: &[Output]) -> Result<Vec<Entry>, Error> {
         Ok(self.found.iter().cloned().collect())
     }
 
-    fn list_all(&self) -> Step {
-        Step::Command(Command::new("fw", ["list"]))
+    fn list_all(&self) -> Vec<Step> {
+        vec![Step::Command(Command::new("fw", ["list"]))]
     }
 }
 

@@ -9,7 +9,7 @@ use crate::crypto::Authenticated;
 use crate::crypto::unseal::{Sealed, Unsealing, Work};
 use crate::grant::{Errand, Grant, GrantId, Knock};
 use crate::reason::Reason;
-use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::replay::{Entry, Opens, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, Message};
 use crate::time::Timestamp;
 
@@ -106,8 +106,14 @@ impl Passage<'_> {
         let remembered = self.refuse_stale(&message, identity, &knock).map_err(by)?;
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
         let decision = stanza.decide(message.value(), source, &self.datagram.origin).map_err(|r| by(r.into()))?;
-        if remembered == Remembered::Before {
-            self.replay.attribute(self.id, &knock).map_err(|error| by(failed(error, self.trouble)))?;
+        let opens = match &decision {
+            Decision::Grant(permit) => {
+                Some(Opens { allow: permit.allow, until: self.now.plus(permit.lifetime.as_duration()) })
+            }
+            Decision::Run { .. } => None,
+        };
+        if opens.is_some() || remembered == Remembered::Before {
+            self.replay.attribute(self.id, &knock, opens).map_err(|error| by(failed(error, self.trouble)))?;
         }
         let certificate = stanza.listed_key(&signer);
         Ok(match decision {

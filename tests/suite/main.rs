@@ -17,6 +17,7 @@ mod demo;
 mod docs;
 mod firewall;
 mod flood;
+mod iptables;
 mod matrix;
 mod nat;
 mod openpgp;

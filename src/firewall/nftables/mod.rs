@@ -119,11 +119,11 @@ impl Places {
 }
 
 impl Backend for Nftables {
-    fn survey(&self) -> Step {
-        nft(["-j", "list", "ruleset"])
+    fn survey(&self) -> Vec<Step> {
+        vec![nft(["-j", "list", "ruleset"])]
     }
 
-    fn set_up(&mut self, survey: &Output) -> Result<SetUp, Error> {
+    fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error> {
         let ruleset = read(survey)?;
         let places = self.look(&ruleset)?;
         let steps = transaction(missing(&ruleset, &places, self.features)?);
@@ -143,7 +143,7 @@ impl Backend for Nftables {
     }
 
     fn in_place(&self, check: &Output) -> bool {
-        let (Some(places), Ok(ruleset)) = (&self.places, read(check)) else { return false };
+        let (Some(places), Ok(ruleset)) = (&self.places, read(std::slice::from_ref(check))) else { return false };
         let sound = |(hook, access)| place::check(&ruleset, access, hook).is_ok() && !place::hidden(&ruleset, access);
         places.all().all(sound) && missing(&ruleset, places, self.features).is_ok_and(|missing| missing.is_empty())
     }
@@ -152,7 +152,7 @@ impl Backend for Nftables {
         Some(Step::Generation)
     }
 
-    fn tear_down(&self, survey: &Output) -> Result<Vec<Step>, Error> {
+    fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
         let ruleset = read(survey)?;
         let mut tables = changes::tables(&ruleset);
         tables.retain(|(family, table)| self.concerns(family, table));
@@ -180,9 +180,9 @@ impl Backend for Nftables {
         Ok(vec![Step::Element(Verb::Delete, self.element(entry.spot)?)])
     }
 
-    fn entries(&self, output: &Output) -> Result<Vec<Entry>, Error> {
-        match output {
-            Output::Found(found) => Ok(found.iter().cloned().collect()),
+    fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {
+        match outputs {
+            [Output::Found(found)] => Ok(found.iter().cloned().collect()),
             survey => {
                 let ruleset = read(survey)?;
                 let here = changes::slots(&ruleset).filter(|(.., family, table)| self.concerns(family, table));
@@ -193,8 +193,8 @@ impl Backend for Nftables {
         }
     }
 
-    fn list_all(&self) -> Step {
-        nft(["list", "ruleset"])
+    fn list_all(&self) -> Vec<Step> {
+        vec![nft(["list", "ruleset"])]
     }
 }
 
@@ -211,8 +211,8 @@ fn nft<const N: usize>(args: [&str; N]) -> Step {
     Step::Command(Command::new(PROGRAM, args))
 }
 
-fn read(output: &Output) -> Result<Ruleset, Error> {
-    let Output::Text(text) = output else { return Ok(Ruleset::default()) };
+fn read(outputs: &[Output]) -> Result<Ruleset, Error> {
+    let [Output::Text(text)] = outputs else { return Ok(Ruleset::default()) };
     Ruleset::read(text).map_err(|source| Error::Unreadable { program: PROGRAM, source })
 }
 

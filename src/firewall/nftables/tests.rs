@@ -50,7 +50,7 @@ fn nftables(input: Option<&str>) -> Nftables {
 
 fn set_up(parts: &[&str]) -> (Nftables, SetUp) {
     let mut nftables = nftables(None);
-    let set_up = nftables.set_up(&listing(parts)).unwrap();
+    let set_up = nftables.set_up(&[listing(parts)]).unwrap();
     (nftables, set_up)
 }
 
@@ -124,7 +124,7 @@ fn an_administrators_own_jump_is_used_and_kept() {
     let own = OURS.replace(r#""handle": 10, "comment": "fwknop""#, r#""handle": 10, "comment": "after the blacklist""#);
     let (nftables, set_up) = set_up(&[ADMIN, &own]);
     assert!(set_up.steps.is_empty(), "{:?}", set_up.steps);
-    let removed = script(&nftables.tear_down(&listing(&[ADMIN, &own])).unwrap());
+    let removed = script(&nftables.tear_down(&[listing(&[ADMIN, &own])]).unwrap());
     assert!(!removed.iter().any(|change| change.contains("\"handle\":10")), "{removed:?}");
     assert!(!removed.iter().any(|change| change.contains(r#"{"delete":{"chain""#)), "his jump needs it: {removed:?}");
 }
@@ -132,7 +132,7 @@ fn an_administrators_own_jump_is_used_and_kept() {
 #[test]
 fn tear_down_takes_ours_by_handle_and_nothing_else() {
     // The rule with handle 3 has our comment, but does nothing of ours.
-    let removed = script(&nftables(None).tear_down(&listing(&[ADMIN, OURS])).unwrap());
+    let removed = script(&nftables(None).tear_down(&[listing(&[ADMIN, OURS])]).unwrap());
     assert_eq!(
         removed,
         [
@@ -144,9 +144,9 @@ fn tear_down_takes_ours_by_handle_and_nothing_else() {
             r#"{"delete":{"set":{"family":"inet","name":"fwknop6","table":"filter"}}}"#,
         ]
     );
-    assert!(nftables(None).tear_down(&listing(&[ADMIN])).unwrap().is_empty());
+    assert!(nftables(None).tear_down(&[listing(&[ADMIN])]).unwrap().is_empty());
     let elsewhere = nftables(Some("inet other input"));
-    assert!(elsewhere.tear_down(&listing(&[ADMIN, OURS])).unwrap().is_empty());
+    assert!(elsewhere.tear_down(&[listing(&[ADMIN, OURS])]).unwrap().is_empty());
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_name_that_is_taken_stops_set_up() {
         OURS.replace(r#""flags": ["timeout"]"#, r#""flags": ["constant"]"#),
         OURS.replace(r#""name": "fwknop_input", "handle": 7"#, r#""name": "fwknop_input", "hook": "input""#),
     ] {
-        let error = nftables(None).set_up(&listing(&[ADMIN, &taken])).unwrap_err();
+        let error = nftables(None).set_up(&[listing(&[ADMIN, &taken])]).unwrap_err();
         assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     }
 }

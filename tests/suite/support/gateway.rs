@@ -10,6 +10,10 @@ use super::{PATIENCE, within};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wall {
     Nftables,
+    /// In the kernel's nf_tables …
+    IptablesNft,
+    /// … and in its own tables.
+    IptablesLegacy,
 }
 
 pub struct Gateway {
@@ -65,9 +69,18 @@ impl Gateway {
 
     /// Waits for the way to open.
     pub fn opens(&self, way: Way) -> Option<String> {
+        self.wait_for("greeting", way)
+    }
+
+    /// Waits for it with the connection that is kept.
+    pub fn opens_and_holds(&self, way: Way) -> Option<String> {
+        self.wait_for("hold", way)
+    }
+
+    fn wait_for(&self, request: &str, way: Way) -> Option<String> {
         let mut seen = None;
         within(PATIENCE, || {
-            seen = self.greeting("greeting", way, Duration::from_millis(300));
+            seen = self.greeting(request, way, Duration::from_millis(300));
             seen.is_some()
         });
         seen
@@ -91,7 +104,7 @@ impl Gateway {
 }
 
 impl Wall {
-    pub const ALL: [Wall; 1] = [Wall::Nftables];
+    pub const ALL: [Wall; 3] = [Wall::Nftables, Wall::IptablesNft, Wall::IptablesLegacy];
 
     /// An administrator's rules, as he would write them: everything is dropped but what is established.
     fn drop(self, host: &Host, output: &str) {
@@ -100,13 +113,32 @@ impl Wall {
                 let rules = NFTABLES.replace("OUTPUT", output);
                 host.feed("nft", &["-f", "-"], &rules);
             }
+            Wall::IptablesNft | Wall::IptablesLegacy => {
+                for (version, icmp) in [("iptables", "icmp"), ("ip6tables", "ipv6-icmp")] {
+                    let rules = IPTABLES.replace("OUTPUT_POLICY", &output.to_uppercase()).replace("ICMP", icmp);
+                    host.feed(&format!("{version}-{}-restore", self.variant()), &[], &rules);
+                }
+            }
         }
+    }
+
+    /// Of iptables.
+    fn variant(self) -> &'static str {
+        if self == Wall::IptablesLegacy { "legacy" } else { "nft" }
+    }
+
+    /// It opens no more than is asked for. The rules of the original open more (`docs/differences.md`), and ours are the
+    /// same.
+    pub fn is_narrow(self) -> bool {
+        self == Wall::Nftables
     }
 
     /// What `fwknopd.conf` says about it.
     pub fn conf(self) -> &'static str {
         match self {
             Wall::Nftables => "",
+            Wall::IptablesNft => "FIREWALL iptables;\n",
+            Wall::IptablesLegacy => "FIREWALL_EXE /usr/sbin/iptables-legacy;\n",
         }
     }
 }
@@ -136,6 +168,19 @@ pub const INNER_V6: &str = "fd72::2";
 /// The gateway, as the inner host sees it.
 pub const INNER_SIDE: &str = "10.72.0.1";
 pub const INNER_SIDE_V6: &str = "fd72::1";
+
+const IPTABLES: &str = "\
+*filter
+:INPUT DROP
+:FORWARD DROP
+:OUTPUT OUTPUT_POLICY
+-A INPUT -i lo -j ACCEPT
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A INPUT -p ICMP -j ACCEPT
+-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A OUTPUT -p ICMP -j ACCEPT
+COMMIT
+";
 
 const NFTABLES: &str = "
     flush ruleset

@@ -1,0 +1,237 @@
+//! iptables and ip6tables, in both variants: the rules that the original makes, each with its end as a comment.
+//!
+//! ```text
+//! -A INPUT -j FWKNOP_INPUT
+//! -A FWKNOP_INPUT -s 198.51.100.7/32 -p tcp -m tcp --dport 22 -m comment --comment _exp_1748779233 -j ACCEPT
+//! ```
+//!
+//! The kernel never removes a rule by itself: the daemon does when its time has come, and the next daemon what this one
+//! could not. The changes of a grant in one table are one transaction of `iptables-restore`, which also says without which
+//! jump they are pointless; rules are removed by what they say, never by their number. Pure: renders and reads, acts never.
+
+mod chain;
+mod plan;
+mod restore;
+mod save;
+mod text;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::backend::{Backend, Change, Command, Line, Output, SetUp, Step};
+use super::error::Error;
+use super::rule::{Entry, Rule};
+use super::settings::{Features, FirewallSettings};
+use crate::grant::Grant;
+pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
+pub use restore::{LARGEST, program, refused_line, transaction, weight};
+use save::{Save, Table};
+use text::{Version, rule_text};
+
+pub struct Iptables {
+    features: Features,
+    tables: TablesSettings,
+    versions: Vec<Version>,
+    /// The comment match has been tried.
+    tried: bool,
+}
+
+impl Iptables {
+    pub fn new(settings: &FirewallSettings) -> Self {
+        // A kernel without IPv6 has no ip6tables to speak to.
+        let with_v6 = Path::new("/proc/net/if_inet6").exists();
+        let versions = if with_v6 { vec![Version::V4, Version::V6] } else { vec![Version::V4] };
+        let FirewallSettings { features, tables, .. } = settings.clone();
+        Self { features, tables, versions, tried: false }
+    }
+
+    /// The chains in use, in the order of the original: of two jumps to the same position the later stands first.
+    fn roles(&self) -> impl Iterator<Item = (Role, &TableChain)> {
+        let Features { forwarding, local_nat, source_nat, output, .. } = self.features;
+        let nat = forwarding || local_nat;
+        let used = [
+            (Role::Input, true),
+            (Role::Output, output),
+            (Role::Forward, nat),
+            (Role::Dnat, nat),
+            (Role::Snat, nat && source_nat),
+            (Role::Masquerade, nat && source_nat),
+        ];
+        used.into_iter().filter(|(_, used)| *used).map(|(role, _)| (role, self.tables.chains.of(role)))
+    }
+
+    fn line(&self, version: Version, chain: &TableChain, jump: bool, text: String) -> Step {
+        let jump = jump.then(|| format!("{} -j {}", chain.from, chain.to));
+        Step::Line(Line { program: version.restore(), table: chain.table.clone(), jump, text })
+    }
+
+    fn rule(&self, verb: &str, spot: &super::Spot, to: Option<super::Value>, comment: &str) -> Result<Step, Error> {
+        let chain = self.tables.chains.of(Role::of(spot.kind).ok_or(Error::NoSlot)?);
+        let version = Version::of(spot, to);
+        let text = rule_text(spot, to, comment, &chain.target);
+        let jump = verb != "-D";
+        Ok(self.line(version, chain, jump, format!("{verb} {} {text}", chain.to)))
+    }
+
+    fn missing(&self, version: Version, save: &Save, warnings: &mut Vec<String>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for table in self.table_names() {
+            let held = save.table(version, &table);
+            let mut inserted: Vec<&str> = Vec::new();
+            for (role, chain) in self.roles().filter(|(_, chain)| chain.table == table) {
+                let mut change = |text| steps.push(self.line(version, chain, false, text));
+                if !held.has_chain(&chain.to) {
+                    change(format!("-N {}", chain.to));
+                }
+                if !held.jumps(&chain.from, &chain.to) {
+                    let here = inserted.iter().filter(|from| **from == chain.from).count();
+                    let last = held.count(&chain.from) + here + 1;
+                    if chain.position > last {
+                        warnings.push(format!(
+                            "{}: {} has only {} rules, so our jump is its last: position {last} instead of {}",
+                            role.setting(),
+                            chain.from,
+                            last - 1,
+                            chain.position
+                        ));
+                    }
+                    change(format!("-I {} {} -j {}", chain.from, chain.position.min(last), chain.to));
+                    inserted.push(&chain.from);
+                }
+            }
+        }
+        steps
+    }
+
+    /// Without a look at chains that packets pass: a chain of its own that nothing leads to, for a moment.
+    fn try_comments(&self, version: Version) -> Vec<Step> {
+        let run = |lines: &str| {
+            let script = format!("*filter\n{lines}\nCOMMIT\n");
+            Step::Command(Command::new(version.restore(), restore::ARGS).with_stdin(script))
+        };
+        let rule = format!("-A {TRIAL} -m comment --comment __TMPCOMMENT__ -j ACCEPT");
+        vec![run(&format!("-N {TRIAL}\n{rule}")), run(&format!("-F {TRIAL}\n-X {TRIAL}"))]
+    }
+
+    /// Each once, in the order of use.
+    fn table_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for role in Role::ALL {
+            let table = &self.tables.chains.of(role).table;
+            if !names.contains(table) {
+                names.push(table.clone());
+            }
+        }
+        names
+    }
+
+    fn removal(&self, version: Version, save: &Save) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for table in self.table_names() {
+            let held = save.table(version, &table);
+            let ours = Role::ALL.map(|role| self.tables.chains.of(role));
+            for chain in ours.into_iter().filter(|chain| chain.table == table && held.has_chain(&chain.to)) {
+                let jumps = held.jump_count(&chain.from, &chain.to);
+                let mut texts = vec![format!("-D {} -j {}", chain.from, chain.to); jumps];
+                texts.push(format!("-F {}", chain.to));
+                // Somebody else's rule may lead there as well.
+                if held.mentions(&chain.to) == jumps {
+                    texts.push(format!("-X {}", chain.to));
+                }
+                steps.extend(texts.into_iter().map(|text| self.line(version, chain, false, text)));
+            }
+        }
+        steps
+    }
+
+    fn entries_in(&self, version: Version, table: &str, held: &Table) -> Vec<Entry> {
+        let ours = Role::ALL.map(|role| (role, self.tables.chains.of(role)));
+        let here = ours.into_iter().filter(|(_, chain)| chain.table == table);
+        here.flat_map(|(role, chain)| {
+            held.rules(&chain.to).filter_map(move |rule| text::read(role, version, &chain.target, rule))
+        })
+        .collect()
+    }
+}
+
+impl Backend for Iptables {
+    fn rules(&self, grant: &Grant, replies: bool) -> Vec<Rule> {
+        plan::rules(grant, replies)
+    }
+
+    fn survey(&self) -> Vec<Step> {
+        self.versions.iter().map(|version| Step::Command(Command::new(version.save(), [""; 0]))).collect()
+    }
+
+    fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error> {
+        let save = Save::read(&self.versions, survey);
+        let (mut steps, mut warnings) = (Vec::new(), Vec::new());
+        for version in &self.versions {
+            if self.tables.comment_check && !self.tried {
+                steps.extend(self.try_comments(*version));
+            }
+            steps.extend(self.missing(*version, &save, &mut warnings));
+        }
+        self.tried = true;
+        let places: Vec<&str> = self.roles().map(|(_, chain)| &*chain.to).collect();
+        Ok(SetUp { place: places.join(", "), steps, warnings })
+    }
+
+    fn check(&self) -> Option<Step> {
+        None
+    }
+
+    fn in_place(&self, _: &Output) -> bool {
+        false
+    }
+
+    fn generation(&self) -> Option<Step> {
+        None
+    }
+
+    fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
+        let save = Save::read(&self.versions, survey);
+        Ok(self.versions.iter().flat_map(|version| self.removal(*version, &save)).collect())
+    }
+
+    fn is_remembered(&self) -> bool {
+        true
+    }
+
+    fn open(&self, rule: &Rule, found: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
+        let verb = if self.tables.prepend { "-I" } else { "-A" };
+        let comment = format!("{}{}", super::rule::END, rule.tag.until);
+        let change = |step, undo| Change { step, undo };
+        let add =
+            change(self.rule(verb, &rule.spot, rule.to, &comment)?, self.rule("-D", &rule.spot, rule.to, &comment)?);
+        let Some(found) = found else { return Ok(vec![add]) };
+        let former = found.comment.as_deref().unwrap_or_default();
+        let delete =
+            change(self.rule("-D", &found.spot, found.to, former)?, self.rule(verb, &found.spot, found.to, former)?);
+        Ok(vec![delete, add])
+    }
+
+    fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {
+        Ok(vec![self.rule("-D", &entry.spot, entry.to, entry.comment.as_deref().unwrap_or_default())?])
+    }
+
+    fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {
+        let save = Save::read(&self.versions, outputs);
+        Ok(save.tables().flat_map(|(version, name, held)| self.entries_in(version, name, held)).collect())
+    }
+
+    fn list_all(&self) -> Vec<Step> {
+        let list = |version: &Version, table: &str| {
+            Step::Command(Command::new(version.program(), ["-w", "-t", table, "-v", "-n", "-L", "--line-numbers"]))
+        };
+        let tables: Vec<&str> = self.roles().map(|(_, chain)| &*chain.table).collect();
+        let names: Vec<String> = self.table_names().into_iter().filter(|name| tables.contains(&&**name)).collect();
+        self.versions.iter().flat_map(|version| names.iter().map(|name| list(version, name))).collect()
+    }
+}
+
+/// There for a moment at start.
+const TRIAL: &str = "FWKNOP_TRIAL";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What `iptables-save` prints, as far as we need it.
+
+use std::collections::BTreeMap;
+
+use super::text::Version;
+use crate::firewall::Output;
+
+/// What both programs have printed.
+#[derive(Debug, Default)]
+pub struct Save(BTreeMap<(Version, String), Table>);
+
+#[derive(Debug, Default)]
+pub struct Table {
+    chains: Vec<String>,
+    /// Chain and words, in the order of evaluation within their chain.
+    rules: Vec<(String, Vec<String>)>,
+}
+
+impl Save {
+    pub fn read(versions: &[Version], outputs: &[Output]) -> Self {
+        let mut save = Self::default();
+        for (version, output) in versions.iter().zip(outputs) {
+            let Output::Text(text) = output else { continue };
+            let mut name = String::new();
+            for line in text.lines() {
+                if let Some(table) = line.strip_prefix('*') {
+                    name = table.trim().to_owned();
+                }
+                save.0.entry((*version, name.clone())).or_default().read_line(line);
+            }
+        }
+        save
+    }
+
+    pub fn table(&self, version: Version, name: &str) -> &Table {
+        const EMPTY: &Table = &Table { chains: Vec::new(), rules: Vec::new() };
+        self.0.get(&(version, name.to_owned())).unwrap_or(EMPTY)
+    }
+
+    pub fn tables(&self) -> impl Iterator<Item = (Version, &str, &Table)> {
+        self.0.iter().map(|((version, name), table)| (*version, &**name, table))
+    }
+}
+
+impl Table {
+    fn read_line(&mut self, line: &str) {
+        if let Some(chain) = line.strip_prefix(':') {
+            self.chains.extend(chain.split(' ').next().map(str::to_owned));
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            let mut words = words(rule).into_iter();
+            if let Some(chain) = words.next() {
+                self.rules.push((chain, words.collect()));
+            }
+        }
+    }
+
+    pub fn has_chain(&self, chain: &str) -> bool {
+        self.chains.iter().any(|known| known == chain)
+    }
+
+    pub fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a [String]> {
+        self.rules.iter().filter(move |(known, _)| known == chain).map(|(_, words)| &**words)
+    }
+
+    pub fn count(&self, chain: &str) -> usize {
+        self.rules(chain).count()
+    }
+
+    pub fn jumps(&self, from: &str, to: &str) -> bool {
+        self.jump_count(from, to) > 0
+    }
+
+    /// How many rules of `from` jump there, without a condition.
+    pub fn jump_count(&self, from: &str, to: &str) -> usize {
+        self.rules(from).filter(|words| matches!(words, [option, target] if option == "-j" && target == to)).count()
+    }
+
+    /// How many rules of any chain lead there.
+    pub fn mentions(&self, to: &str) -> usize {
+        let leads = |words: &[String]| words.windows(2).any(|two| ["-j", "-g"].contains(&&*two[0]) && two[1] == to);
+        self.rules.iter().filter(|(_, words)| leads(words)).count()
+    }
+}
+
+/// Words may stand in quotes, with `\` before what would end them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if quoted => word.get_or_insert_default().extend(letters.next()),
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotes_hold_a_word_together() {
+        let read = words(r#"INPUT -m comment --comment "a \"b\" c" -j X """#);
+        assert_eq!(read, ["INPUT", "-m", "comment", "--comment", "a \"b\" c", "-j", "X", ""]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_harm(text in r#"[*:a-zA-Z0-9 "\\\n-]{0,120}"#) {
+            let _ = Save::read(&[Version::V4], &[Output::Text(text)]);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a firewall holds of ours, remembered: for one that can only be listed as a whole, which takes longer the more it
+//! holds. Nothing in its rules tells whose they are either, only when they end.
+//!
+//! The memory is held against the firewall by each change: one that removes what is not there, or adds to what has no
+//! effect, is refused by the firewall. Then it is listed anew, and what is missing is put back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::rule::END;
+use super::{Adopted, Entry, Error, Firewall, Kind, Output, Rule, Spot, Step, Tag, Value};
+use crate::crypto::openpgp::Fingerprint;
+use crate::grant::{Grant, GrantId};
+use crate::time::Timestamp;
+
+#[derive(Debug, Default)]
+pub struct Memory {
+    rules: BTreeMap<Key, Rule>,
+    by_grant: BTreeSet<(GrantId, Key)>,
+    /// What somebody else removed.
+    lost: Vec<Rule>,
+}
+
+/// A place, which holds one rule. Where packets are sent on in another name it is one for each name.
+type Key = (Spot, Option<Value>);
+
+impl Memory {
+    pub fn note(&mut self, rule: Rule) {
+        let key = key(rule.spot, rule.to);
+        self.forget(&key);
+        self.by_grant.insert((rule.tag.grant, key));
+        self.rules.insert(key, rule);
+    }
+
+    pub fn find(&self, rule: &Rule, now: Timestamp) -> Option<Entry> {
+        let found = self.rules.get(&key(rule.spot, rule.to))?;
+        Some(Entry { remaining: Some(now.until(found.until)), ..found.entry() })
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(rule) = self.rules.remove(key) {
+            self.by_grant.remove(&(rule.tag.grant, *key));
+        }
+    }
+
+    fn of(&self, grant: GrantId) -> impl Iterator<Item = &Rule> {
+        let least = Spot { kind: Kind::Input, address: IpAddr::from([0, 0, 0, 0]), peer: None, service: None };
+        let from = (grant, (least, None));
+        let own = self.by_grant.range(from..).take_while(move |(owner, _)| *owner == grant);
+        own.filter_map(|(_, key)| self.rules.get(key))
+    }
+
+    /// Takes over what was listed, and from before whose it is. Returns what is there twice: of two that only differ in
+    /// their end the later one counts.
+    fn compare(&mut self, listed: Vec<Entry>) -> Vec<Entry> {
+        let mut known: BTreeMap<(Spot, Option<Value>, u64), Vec<Rule>> = BTreeMap::new();
+        for rule in std::mem::take(self).into_rules() {
+            known.entry((anonymous(rule.spot), rule.to, rule.tag.until)).or_default().push(rule);
+        }
+        let mut twice = Vec::new();
+        for entry in listed {
+            let Some(until) = entry.end() else { continue };
+            let rule = known.get_mut(&(entry.spot, entry.to, until)).and_then(Vec::pop);
+            let rule = rule.unwrap_or_else(|| Rule {
+                spot: entry.spot,
+                to: entry.to,
+                // Whole seconds, cut off: the second in progress counts.
+                until: Timestamp::from_secs(until.saturating_add(1)),
+                tag: Tag { grant: NOBODY, until, signer: None },
+            });
+            match self.rules.get(&key(rule.spot, rule.to)).cloned() {
+                Some(other) if other.until >= rule.until => twice.push(rule.entry()),
+                Some(other) => {
+                    twice.push(other.entry());
+                    self.note(rule);
+                }
+                None => self.note(rule),
+            }
+        }
+        self.lost = known.into_values().flatten().collect();
+        twice
+    }
+
+    fn into_rules(self) -> impl Iterator<Item = Rule> {
+        self.rules.into_values().chain(self.lost)
+    }
+
+    /// Asks whose each rule is of which that is not known. What is sent on in another name tells not even for whom: it
+    /// belongs to what ends at the same time.
+    fn claim(&mut self, owner: &mut Owner<'_>) {
+        let unclaimed: Vec<Rule> = self.of(NOBODY).cloned().collect();
+        let mut owners: BTreeMap<(u64, IpAddr), Tag> = BTreeMap::new();
+        let (vague, clear): (Vec<Rule>, Vec<Rule>) = unclaimed.into_iter().partition(|rule| is_vague(&rule.spot));
+        for mut rule in clear {
+            let Tag { until, .. } = rule.tag;
+            rule.tag = *owners.entry((until, rule.spot.address)).or_insert_with(|| {
+                let (grant, certificate) = owner(rule.spot.address, until);
+                let signer = certificate.and_then(|key| key.as_bytes().try_into().ok());
+                Tag { grant, until, signer }
+            });
+            self.note(rule);
+        }
+        for mut rule in vague {
+            let since = (rule.tag.until, IpAddr::from([0, 0, 0, 0]));
+            let same = owners.range(since..).take_while(|((until, _), _)| *until == rule.tag.until);
+            let mut same = same.filter(|((_, address), _)| address.is_ipv4() == rule.spot.address.is_ipv4());
+            if let Some(((_, address), tag)) = same.next() {
+                self.forget(&key(rule.spot, rule.to));
+                rule.spot.address = *address;
+                rule.tag = *tag;
+                self.note(rule);
+            }
+        }
+    }
+}
+
+/// Who opened something for an address that ends at a second: the number of the grant, and the certificate.
+pub type Owner<'a> = dyn FnMut(IpAddr, u64) -> (GrantId, Option<Fingerprint>) + 'a;
+
+impl Firewall {
+    /// Asks `owner` whose the rules are that do not tell themselves. To be done before [`adopt`](Self::adopt).
+    pub fn claim(&mut self, owner: &mut Owner<'_>) {
+        if let Some(memory) = &mut self.memory {
+            memory.claim(owner);
+        }
+    }
+
+    /// Closes several grants at once, where that is cheaper than one by one.
+    pub fn close_together(&mut self, grants: &[Grant]) -> Result<(), Error> {
+        if self.memory.is_some() { self.close_remembered(grants) } else { Ok(()) }
+    }
+
+    /// Takes note of what the firewall holds, if it has to be remembered.
+    pub(super) fn remember(&mut self, survey: &[Output]) -> Result<(), Error> {
+        if !self.backend.is_remembered() {
+            return Ok(());
+        }
+        let twice = self.memory.get_or_insert_default().compare(self.backend.entries(survey)?);
+        self.delete(&twice)
+    }
+
+    /// What was refused may have been so because the firewall is not as it is remembered.
+    pub(super) fn may_be_stale(&self, error: &Error) -> bool {
+        self.memory.is_some() && matches!(error, Error::Refused { .. })
+    }
+
+    /// Opens again what somebody else removed.
+    pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), Error> {
+        let lost = self.memory.as_mut().map(|memory| std::mem::take(&mut memory.lost)).unwrap_or_default();
+        let lost: Vec<Rule> = lost.into_iter().filter(|rule| rule.until > now).collect();
+        self.open_all(&lost, now)
+    }
+
+    pub(super) fn close_remembered(&mut self, grants: &[Grant]) -> Result<(), Error> {
+        let Some(memory) = &mut self.memory else { return Ok(()) };
+        let are_closed: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id).collect();
+        memory.lost.retain(|rule| !are_closed.contains(&rule.tag.grant));
+        let rules: Vec<Rule> = grants.iter().flat_map(|grant| memory.of(grant.id)).cloned().collect();
+        self.remove(rules)
+    }
+
+    pub(super) fn adopt_remembered(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
+        let rules: Vec<Rule> = self.memory.iter().flat_map(|memory| memory.rules.values()).cloned().collect();
+        let (open, mut over): (Vec<Rule>, Vec<Rule>) =
+            rules.into_iter().partition(|rule| rule.until > now && !is_vague(&rule.spot));
+        let mut found: BTreeMap<(GrantId, IpAddr), (Adopted, Vec<Rule>)> = BTreeMap::new();
+        for rule in open {
+            let new = || Adopted { until: rule.until, certificate: rule.tag.certificate(), entries: Vec::new() };
+            let (adopted, rules) =
+                found.entry((rule.tag.grant, rule.spot.address)).or_insert_with(|| (new(), Vec::new()));
+            adopted.until = adopted.until.max(rule.until);
+            adopted.entries.push(rule.entry());
+            rules.push(rule);
+        }
+        let mut grants = Vec::new();
+        for ((id, allow), (adopted, rules)) in found {
+            match adopted.grant(id, allow, now) {
+                Some(grant) => grants.push(grant),
+                // Nobody would close it.
+                None => over.extend(rules),
+            }
+        }
+        self.remove(over)?;
+        Ok(grants)
+    }
+
+    /// Removes rules from the firewall, and then from memory. Somebody else may have removed some of them.
+    fn remove(&mut self, rules: Vec<Rule>) -> Result<(), Error> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<Entry> = rules.iter().map(Rule::entry).collect();
+        match self.delete(&entries) {
+            Err(stale) if self.may_be_stale(&stale) => {
+                let survey = self.run(&self.backend.survey())?;
+                self.remember(&survey)?;
+                let still = |rule: &&Rule| self.memory.as_ref().is_some_and(|memory| memory.holds(rule));
+                let left: Vec<Entry> = rules.iter().filter(still).map(Rule::entry).collect();
+                self.delete(&left)?;
+            }
+            done => done?,
+        }
+        if let Some(memory) = &mut self.memory {
+            for rule in rules.iter() {
+                if memory.holds(rule) {
+                    memory.forget(&key(rule.spot, rule.to));
+                }
+                memory.lost.retain(|lost| lost != rule);
+            }
+        }
+        Ok(())
+    }
+
+    /// Not one by one: that would take longer with each that is there.
+    fn delete(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let mut steps: Vec<Step> = Vec::new();
+        for entry in entries {
+            steps.extend(self.backend.close(entry)?);
+        }
+        self.run(&steps).map(|_| ())
+    }
+}
+
+impl Memory {
+    fn holds(&self, rule: &Rule) -> bool {
+        self.rules.get(&key(rule.spot, rule.to)).is_some_and(|held| held.tag == rule.tag)
+    }
+}
+
+impl Rule {
+    /// As the firewall lists it.
+    fn entry(&self) -> Entry {
+        let comment = Some(format!("{END}{}", self.tag.until));
+        Entry { spot: self.spot, to: self.to, remaining: None, comment }
+    }
+}
+
+fn key(spot: Spot, to: Option<Value>) -> Key {
+    (spot, to.filter(|_| matches!(spot.kind, Kind::Snat | Kind::Masquerade)))
+}
+
+/// As a listing tells it.
+fn anonymous(spot: Spot) -> Spot {
+    let nobody = if spot.address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
+    let told = spot.service.is_none() || !matches!(spot.kind, Kind::Snat | Kind::Masquerade);
+    Spot { address: if told { spot.address } else { nobody }, ..spot }
+}
+
+/// Whether it does not tell whom it is for.
+fn is_vague(spot: &Spot) -> bool {
+    spot.address.is_unspecified()
+}
+
+/// Numbers begin with 1.
+const NOBODY: GrantId = GrantId(0);
