@@ -3,6 +3,11 @@
 //! Each packet takes the whole way through the gate. The replay memory is one that forgets, so that the same packet can be
 //! measured again and again; what the durable one adds is measured for itself.
 
+#[path = "../../tests/suite/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod support;
+
+mod engines;
 mod openpgp;
 
 use std::time::Duration;
