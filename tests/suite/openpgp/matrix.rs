@@ -1,6 +1,7 @@
 //! Every engine × every kind of key, as the server's and as the client's, sealed by gpg and by us.
 
 mod original;
+mod running;
 pub mod specimens;
 
 use std::fs;
@@ -227,7 +228,7 @@ fn cells() -> &'static [Cell] {
 }
 
 fn by_gpg(home: &Home, to: &'static Specimen, by: &'static Specimen, signing: &Fingerprint) -> Cell {
-    let message = gpg_seals(home, to, &["--sign", "--local-user", &format!("{signing}!")]);
+    let message = gpg_seals(home, to, &["--sign", "--local-user", &format!("{signing}!")], TEXT.as_bytes());
     Cell { to, by, signing: signing.clone(), maker: "gpg", message }
 }
 
@@ -248,6 +249,10 @@ fn signing_key(message: &[u8], to: &Specimen, by: &Specimen) -> Fingerprint {
 }
 
 pub fn seal_here(to: &Specimen, by: Option<&Specimen>) -> Vec<u8> {
+    seal_text(to, by, TEXT.as_bytes())
+}
+
+fn seal_text(to: &Specimen, by: Option<&Specimen>, text: &[u8]) -> Vec<u8> {
     fn file(data: &str) -> KeyFile<'_> {
         KeyFile { data: data.as_bytes(), wanted: None, place: "keyrings/matrix" }
     }
@@ -255,12 +260,12 @@ pub fn seal_here(to: &Specimen, by: Option<&Specimen>) -> Vec<u8> {
     let signer = by.map(|by| (file(&by.secret), passphrase.as_ref()));
     let sealer = SequoiaSealer::new(file(&to.public), signer, Timestamp::now());
     let sealer = sealer.unwrap_or_else(|error| panic!("to {}: {error}", to.name));
-    sealer.seal(TEXT.as_bytes()).unwrap_or_else(|error| panic!("to {}: {error}", to.name))
+    sealer.seal(text).unwrap_or_else(|error| panic!("to {}: {error}", to.name))
 }
 
-fn gpg_seals(home: &Home, to: &Specimen, options: &[&str]) -> Vec<u8> {
+fn gpg_seals(home: &Home, to: &Specimen, options: &[&str], text: &[u8]) -> Vec<u8> {
     let input = home.path().join("text");
-    fs::write(&input, TEXT).expect("our own home");
+    fs::write(&input, text).expect("our own home");
     let mut command = Command::new("gpg");
     command.arg("--homedir").arg(home.path()).args(["--no-auto-check-trustdb", "--trust-model", "always"]);
     command

@@ -1,7 +1,7 @@
 //! Every OpenPGP setting of a stanza, with every engine, through the running daemon: what it lets through, and by which
 //! name everything else is refused.
 
-mod letters;
+pub mod letters;
 mod people;
 
 use std::net::{IpAddr, Ipv4Addr};

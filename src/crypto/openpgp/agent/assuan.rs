@@ -231,6 +231,19 @@ mod tests {
         hears(said).1?.ask("X", Duration::from_millis(200), &mut |_| None)
     }
 
+    /// Somebody who never stops talking, and never says anything.
+    fn drips() -> Result<Answer, Error> {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        std::thread::spawn(move || {
+            while peer.write_all(b"#\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let buffer = Zeroizing::new(vec![0; LINE_MAX]);
+        let mut connection = Connection { socket: ours, buffer, unread: 0..0 };
+        connection.ask("X", Duration::from_millis(200), &mut |_| None)
+    }
+
     #[test]
     fn data_is_decoded_and_status_kept() {
         let answer = asks(b"OK hello\n# words\nS PADDING 0\nD a%25%0Ab\nD c\nINQUIRE X 1\nOK\n").unwrap();
@@ -260,6 +273,7 @@ mod tests {
     fn nobody_makes_us_wait_or_grow() {
         assert!(matches!(asks(b"OK\n"), Err(Error::Silent { .. })));
         assert!(matches!(asks(b"OK\nD half a li"), Err(Error::Silent { .. })));
+        assert!(matches!(drips(), Err(Error::Silent { .. })), "the time is for the whole answer");
         static LONG_LINE: [u8; 5000] = [b'x'; 5000];
         assert!(matches!(asks(&LONG_LINE), Err(Error::Garbled("a line without end"))));
         let repeated =

@@ -150,11 +150,11 @@ fn encrypts(cert: &Cert) -> Key<PublicParts, UnspecifiedRole> {
     cert.keys().subkeys().next().expect("the first subkey encrypts").key().clone().role_into_unspecified()
 }
 
-fn wire(message: Vec<u8>) -> String {
+pub fn wire(message: Vec<u8>) -> String {
     STANDARD_NO_PAD.encode(framing::reframe(message).expect("a message to a key"))[2..].to_owned()
 }
 
-fn knock() -> Vec<u8> {
+pub fn knock() -> Vec<u8> {
     static NUMBER: AtomicU64 = AtomicU64::new(1_000_000_000_000_000);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let request = STANDARD_NO_PAD.encode("192.0.2.77,tcp/20001");
