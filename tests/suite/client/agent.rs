@@ -93,6 +93,14 @@ fn a_key_on_a_card_or_without_its_secret_is_told() {
     let PublicKey::EdDSA { q, .. } = cert.primary_key().key().mpis() else { panic!("not Ed25519") };
     home.replace_secret(&signer.fingerprint, "pub", Some(&on_card("Ed25519", q.value())));
     says(ask(home.path(), signer.name, &[]), "on a card, and gpg-agent does not use cards", "install scdaemon");
+    let by_gpg = ask(home.path(), signer.name, &["--gpg-engine", "gpgme"]);
+    says(by_gpg, "on a card, and gpg-agent does not use cards", "install scdaemon");
+    let files = Home::new();
+    files.0.write("me.asc", &home.gpg(&["--armor", "--export-secret-keys", signer.name]));
+    files.0.write("server.asc", &keys().server_cv25519.public);
+    let named = ["--gpg-recipient-key", "server.asc", "--gpg-signer-key", "me.asc"];
+    let run = files.run(&[&["--no-rc-file", "-T", "-A", "tcp/22", "-s", "--gpg-no-signing-pw"], &named[..]].concat());
+    says(run, "its secret part is not in the file: it is on a card", "then gpg-agent signs");
 
     home.replace_secret(&signer.fingerprint, "pub", None);
     home.end_agent();

@@ -1,6 +1,7 @@
 //! A server key on a card, where no card can be read: every engine says so, in words.
 
-use fwknop::crypto::openpgp::News;
+use fwknop::crypto::openpgp::{Engine as _, News};
+use fwknop::keyring::{self, Notice, Warning};
 use fwknop::reason::Reason;
 use fwknop::time::Timestamp;
 use sequoia_openpgp as pgp;
@@ -11,6 +12,7 @@ use pgp::parse::Parse;
 use super::engines::ENGINES;
 use super::matrix::{seal_here, specimens::specimen};
 use crate::support::gpg::{Home, on_card};
+use crate::support::scratch::Scratch;
 
 #[test]
 fn a_server_key_on_a_card_is_told_at_start_and_when_it_is_needed() {
@@ -37,6 +39,27 @@ fn a_server_key_on_a_card_is_told_at_start_and_when_it_is_needed() {
             _ => assert_eq!(news, None),
         }
     }
+}
+
+/// As gpg exports such a key: with a note in the secret's place.
+#[test]
+fn a_key_file_without_the_secret_is_told() {
+    let server = specimen("gpg-cv25519");
+    let exported = home_with_card().gpg(&["--armor", "--export-secret-keys", &server.primary.to_string()]);
+    assert!(exported.contains("PRIVATE KEY"));
+    let files = Scratch::new();
+    let loaded = keyring::from_files(&[files.write("server.asc", &exported)], None, Timestamp::now()).expect("a file");
+    let [Warning::Key(told @ Notice::Elsewhere { .. }), Warning::NothingDecrypts { .. }] = &loaded.warnings[..] else {
+        panic!("{:?}", loaded.warnings)
+    };
+    assert!(
+        told.to_string().contains("is on a card or was left out") && told.to_string().contains("\n     "),
+        "{told}"
+    );
+    assert_eq!(
+        loaded.keys.open(&seal_here(server, None), Timestamp::now()).expect_err("no secret"),
+        Reason::GpgDecrypt
+    );
 }
 
 /// What an agent has that was shown a card once.

@@ -53,6 +53,11 @@ impl Error {
         }
     }
 
+    /// What GnuPG says of a key on a card, by its number for it.
+    pub(in crate::crypto::openpgp) fn of_card(number: u32, said: &str) -> Self {
+        Error::Refused(Refusal::from_number(number, said)).about_card()
+    }
+
     /// Whether the right passphrase, or somebody to ask for it, is what was missing.
     pub fn is_about_passphrase(&self) -> bool {
         use Refusal::*;
@@ -108,12 +113,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// From a line `ERR <number> <words> <origin>`. Only the lower half of the number counts: the rest says whose
-    /// error it is.
+    /// From a line `ERR <number> <words> <origin>`.
     pub(super) fn from_line(rest: &str) -> Option<Self> {
         let (number, words) = rest.split_once(' ').unwrap_or((rest, ""));
-        let code = (number.parse::<u32>().ok()? & 0xffff) as u16;
-        Some(match code {
+        Some(Self::from_number(number.parse().ok()?, words.split(" <").next().unwrap_or_default()))
+    }
+
+    /// Only the lower half of the number counts: the rest says whose error it is.
+    fn from_number(number: u32, said: &str) -> Self {
+        let code = (number & 0xffff) as u16;
+        match code {
             11 => Refusal::BadPassphrase,
             177 => Refusal::NoPassphrase,
             // Canceled, fully canceled, not confirmed, time-out of the dialog, canceled by us.
@@ -128,7 +137,7 @@ impl Refusal {
             91 => Refusal::WrongCard,
             87 => Refusal::BadPin,
             130 => Refusal::PinBlocked,
-            _ => Refusal::Other { code, said: words.split(" <").next().unwrap_or_default().to_owned() },
-        })
+            _ => Refusal::Other { code, said: said.to_owned() },
+        }
     }
 }

@@ -8,6 +8,7 @@ use gpgme::{Context, Data, EncryptFlags, Error, Key, KeyAlgorithm, PinentryMode,
 use sequoia_openpgp::armor;
 
 use super::{GnuPg, is_about_passphrase, passphrase_provider};
+use crate::crypto::openpgp::agent;
 use crate::crypto::openpgp::choice::{Problem, Search};
 use crate::crypto::openpgp::seal::{padding_name, seal_padded};
 use crate::crypto::openpgp::size::{KeyKind, Pair};
@@ -77,6 +78,9 @@ impl GpgmeSealer {
             Some((key, passphrase)) if is_about_passphrase(source) => {
                 SealError::Passphrase { key: describe(key), advice: passphrase.advice() }
             }
+            Some((key, _)) if signs_by_card(key) => {
+                SealError::Agent(agent::Error::of_card(source.code(), &source.to_string()))
+            }
             _ => SealError::Gpg { what: "encrypt the message", source },
         }
     }
@@ -107,10 +111,18 @@ impl fmt::Debug for GpgmeSealer {
 const FLAGS: EncryptFlags =
     EncryptFlags::ALWAYS_TRUST.union(EncryptFlags::NO_COMPRESS).union(EncryptFlags::NO_ENCRYPT_TO);
 
-/// Of the key that gpg will use: the newest.
-fn kind(key: &Key, is_for_it: impl Fn(&Subkey<'_>) -> bool) -> Option<KeyKind> {
+/// The key that gpg will use: the newest.
+fn newest(key: &Key, is_for_it: impl Fn(&Subkey<'_>) -> bool) -> Option<Subkey<'_>> {
     let usable = key.subkeys().filter(|subkey| is_for_it(subkey) && !subkey.is_bad());
-    let newest = usable.max_by_key(Subkey::creation_time)?;
+    usable.max_by_key(Subkey::creation_time)
+}
+
+fn signs_by_card(key: &Key) -> bool {
+    newest(key, |subkey| subkey.can_sign() && subkey.is_secret()).is_some_and(|subkey| subkey.is_card_key())
+}
+
+fn kind(key: &Key, is_for_it: impl Fn(&Subkey<'_>) -> bool) -> Option<KeyKind> {
+    let newest = newest(key, is_for_it)?;
     let bits = newest.length();
     match newest.algorithm() {
         KeyAlgorithm::Rsa | KeyAlgorithm::RsaEncrypt | KeyAlgorithm::RsaSign => Some(KeyKind::Rsa { bits }),

@@ -211,9 +211,13 @@ fn signing_key(cert: &ValidCert<'_>, passphrase: Option<&Passphrase>) -> Result<
     unlock(key.key().clone(), passphrase).map_err(|lock| match lock {
         Lock::NoPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give one" },
         Lock::WrongPassphrase => SealError::Passphrase { key: describe(cert.cert()), advice: "give the right one" },
-        Lock::Unsupported | Lock::Elsewhere => {
-            unusable(cert.cert(), Role::Signer, "its secret part is not in the file, or of an unknown kind", NEW_KEY)
-        }
+        Lock::Unsupported => unfit(cert.cert(), Role::Signer, "its secret part is of an unknown kind", NEW_KEY),
+        Lock::Elsewhere => unusable(
+            cert.cert(),
+            Role::Signer,
+            "its secret part is not in the file: it is on a card, or was left out",
+            "name both keys as they are called in GnuPG, and no files: then gpg-agent signs, also with a card",
+        ),
     })
 }
 
