@@ -25,10 +25,10 @@ use crate::crypto::openpgp::{Fingerprint, News};
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
-use crate::replay::{ReplayStore, Seen, StoreError};
+use crate::replay::{Kept, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::Timestamp;
-use passage::{Passage, Permitted, Stop, refuse_seen};
+use passage::{Passage, Permitted, Stop, failed, refuse_seen};
 use pending::{Era, Progress};
 use recent::Recent;
 use spent::Spent;
@@ -214,9 +214,7 @@ impl Gate {
                 if let Some(knock) = &grant.knock {
                     self.likely.note(source, knock.stanza);
                 }
-                self.grants.insert(grant.clone());
-                let supersedes = self.grants.superseded_by(&grant);
-                Ok(Verdict::Open(Box::new(Opening { grant, supersedes })))
+                Ok(Verdict::Open(Box::new(self.enter(grant)?)))
             }
             Permitted::Errand(errand) => {
                 self.likely.note(source, errand.knock.stanza);
@@ -224,6 +222,54 @@ impl Gate {
                 Ok(Verdict::Run(Box::new(errand)))
             }
         }
+    }
+
+    /// Puts a grant among what is open. What a command will close is kept in the store as well, in the place of what it
+    /// renews, and never ends earlier than that: the command would close both.
+    fn enter(&mut self, mut grant: Grant) -> Result<Opening, Refusal> {
+        if grant.cycle().is_none() {
+            self.grants.insert(grant.clone());
+            let supersedes = self.grants.superseded_by(&grant);
+            return Ok(Opening { grant, supersedes });
+        }
+        if !grant.is_closed_by_command() {
+            // It has no end.
+            self.grants.use_up(grant.id);
+            return Ok(Opening { grant, supersedes: Vec::new() });
+        }
+        grant.until = self.grants.last_end_covered_by(&grant).map_or(grant.until, |end| end.max(grant.until));
+        self.grants.insert(grant.clone());
+        let opening = Opening { supersedes: self.grants.superseded_by(&grant), grant };
+        let renewed: Vec<GrantId> = opening.supersedes.iter().map(|older| older.id).collect();
+        if let Err(error) = self.replay.keep(&opening.grant, &renewed) {
+            self.withdraw(&opening);
+            return Err(failed(error, &mut self.trouble));
+        }
+        Ok(opening)
+    }
+
+    /// Takes up the grants a former daemon left to be closed by commands. Tells those that cannot be read.
+    pub fn take_up(&mut self) -> Result<Vec<GrantId>, StoreError> {
+        let Kept { grants, unread } = self.replay.kept()?;
+        for grant in grants {
+            self.grants.insert(grant);
+        }
+        Ok(unread)
+    }
+
+    /// The commands that close these have run.
+    pub fn closed(&mut self, grants: &[GrantId]) -> Result<(), StoreError> {
+        self.replay.unkeep(grants)?;
+        self.replay.settle()
+    }
+
+    /// Takes back an opening that is kept in the store.
+    pub fn withdraw_kept(&mut self, opening: &Opening) -> Result<(), StoreError> {
+        self.withdraw(opening);
+        for older in &opening.supersedes {
+            self.replay.keep(older, &[])?;
+        }
+        self.closed(&[opening.grant.id])
     }
 
     /// Takes note that a name was looked up. `false`: the grant has ended since.

@@ -12,10 +12,14 @@ use crate::net::Origin;
 use crate::time::{Lifetime, Timestamp};
 
 mod access;
+mod cycle;
 mod errand;
+mod words;
 
 pub use access::{Access, Forward, Host, HostName, SourceNat, Target, may_be_inside};
-pub use errand::{Account, Errand, RunAs, Sudo};
+pub use cycle::{CommandCycle, Cycle, Half, Template};
+pub use errand::{Account, Errand, RunAs, Sudo, Task};
+pub use words::Unsplit;
 
 /// A decision to let one address reach some services for a while. Plain data: it can cross a process boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,16 +150,21 @@ impl GrantTable {
 
     /// Takes out the grants that `newer` makes superfluous: same address, no other services, no later end.
     pub fn superseded_by(&mut self, newer: &Grant) -> Vec<Grant> {
-        let covered = |older: &&Grant| {
-            older.id != newer.id
-                && older.until <= newer.until
-                && older.at == newer.at
-                && newer.access.covers(&older.access)
-        };
-        let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));
-        let ids: Vec<GrantId> =
-            same_address.filter_map(|(_, id)| self.open.get(id)).filter(covered).map(|grant| grant.id).collect();
+        let over = self.covered_by(newer).filter(|older| older.until <= newer.until);
+        let ids: Vec<GrantId> = over.map(|older| older.id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// When the last of those ends that let the same address do no more than `newer`.
+    pub fn last_end_covered_by(&self, newer: &Grant) -> Option<Timestamp> {
+        self.covered_by(newer).map(|older| older.until).max()
+    }
+
+    fn covered_by(&self, newer: &Grant) -> impl Iterator<Item = &Grant> {
+        let covered =
+            |older: &&Grant| older.id != newer.id && older.at == newer.at && newer.access.covers(&older.access);
+        let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));
+        same_address.filter_map(|(_, id)| self.open.get(id)).filter(covered)
     }
 
     /// Takes out what is meant.

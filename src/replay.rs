@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::grant::{GrantId, Knock};
+use crate::grant::{Grant, GrantId, Knock};
 use crate::net::Origin;
 use crate::time::Timestamp;
 
@@ -87,11 +87,34 @@ pub trait ReplayStore {
         Ok(None)
     }
 
+    /// Keeps a grant that a command will have to close, and no longer those it takes the place of: durable in the same way.
+    fn keep(&mut self, _: &Grant, _instead_of: &[GrantId]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// They are closed.
+    fn unkeep(&mut self, _: &[GrantId]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What was kept, also by a former daemon.
+    fn kept(&mut self) -> Result<Kept, StoreError> {
+        Ok(Kept::default())
+    }
+
     /// Messages stamped before this moment must be refused: they may have been forgotten. It never moves back.
     fn floor(&self) -> Timestamp;
 
     /// Drops what may be forgotten, and raises the floor. Not before all is settled: then it does nothing.
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Grants that a command will have to close.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub grants: Vec<Grant>,
+    /// Written by another version, and not understood.
+    pub unread: Vec<GrantId>,
 }
 
 /// The memory cannot be read or written: nothing may be opened.

@@ -149,6 +149,7 @@ fn shared_key(number: u32) -> Stanza {
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     }
 }
 

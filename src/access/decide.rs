@@ -71,7 +71,11 @@ impl Stanza {
         };
         let access = self.nat.lead(&Asked { allow, ports, nat })?;
         self.check_ports(ports)?;
-        Ok(Decision::Grant(Permit { allow, access, at: self.at(allow, origin)?, lifetime: self.lifetime(message) }))
+        let (access, at) = match &self.cycle {
+            Some(cycle) => (Access::Cycle(Box::new(cycle.of(allow, ports, origin, message.time))), None),
+            None => (access, self.at(allow, origin)?),
+        };
+        Ok(Decision::Grant(Permit { allow, access, at, lifetime: self.lifetime(message) }))
     }
 
     fn run(&self, allow: IpAddr, command: &[u8]) -> Result<Decision, Reason> {

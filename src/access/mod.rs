@@ -25,6 +25,11 @@ impl AccessTable {
         self.0.iter()
     }
 
+    /// Whether any of them opens something there.
+    pub fn needs_firewall(&self) -> bool {
+        self.0.is_empty() || self.0.iter().any(|stanza| stanza.cycle.is_none())
+    }
+
     /// The stanzas that are for packets from there: never empty.
     pub fn candidates(&self, origin: &Origin) -> Result<Vec<&Stanza>, Reason> {
         let stanzas: Vec<&Stanza> = self.0.iter().filter(|stanza| stanza.is_for(origin)).collect();

@@ -6,7 +6,7 @@ use super::NatRule;
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp::{KeyringId, RecipientRule, SignerRule};
 use crate::crypto::rijndael::RijndaelAuth;
-use crate::grant::{RunAs, StanzaId};
+use crate::grant::{CommandCycle, RunAs, StanzaId};
 use crate::net::{AddrSet, PortSet};
 use crate::time::{Lifetime, Timestamp};
 
@@ -36,6 +36,8 @@ pub struct Stanza {
     pub only_destination: bool,
     /// How commands are run. `None`: they are refused.
     pub commands: Option<RunAs>,
+    /// What is run instead of changing the firewall.
+    pub cycle: Option<CommandCycle>,
 }
 
 /// How a stanza takes OpenPGP packets.

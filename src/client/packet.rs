@@ -175,6 +175,7 @@ fn stanza_with(auth: &RijndaelAuth, hmac: Option<HmacAuth>) -> Stanza {
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::server_table;
 use super::value::Kind;
-use super::variable::State::{self, Built, NotSupportedYet};
+use super::variable::State::{self, Built};
 use super::variable::{Table, Variable};
 
 pub static TABLE: Table = Table {
@@ -35,7 +35,6 @@ const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, 
 }
 
 const SECONDS: Kind = Kind::Number { min: 0, max: 8_388_608 };
-const LATER: State = NotSupportedYet { fine: &[] };
 
 static VARIABLES: &[Variable] = &[
     v("SOURCE", Kind::Addresses, "", Built, "where packets may come from; starts the stanza"),
@@ -93,9 +92,15 @@ static VARIABLES: &[Variable] = &[
     v("ENABLE_CMD_SUDO_EXEC", Kind::YesNo, "N", Built, "run them through sudo"),
     v("CMD_SUDO_EXEC_USER", Kind::Text, "", Built, "let sudo run them as this user"),
     v("CMD_SUDO_EXEC_GROUP", Kind::Text, "", Built, "let sudo run them as this group"),
-    v("CMD_CYCLE_OPEN", Kind::Text, "", LATER, "a command instead of a firewall rule"),
-    v("CMD_CYCLE_CLOSE", Kind::Text, "", LATER, "the command that undoes it"),
-    v("CMD_CYCLE_TIMER", Kind::Number { min: 1, max: 8_388_608 }, "", LATER, "seconds between the two"),
+    v("CMD_CYCLE_OPEN", Kind::Text, "", Built, "a command instead of a firewall rule"),
+    v("CMD_CYCLE_CLOSE", Kind::Text, "", Built, "the command that undoes it, or NONE"),
+    v(
+        "CMD_CYCLE_TIMER",
+        Kind::Number { min: 1, max: 8_388_608 },
+        "",
+        Built,
+        "seconds between the two, if the client does not say",
+    ),
     // NAT
     v("NAT_DESTINATIONS", Kind::Addresses, "", Built, "the inner hosts a packet may name; without it all (ours)"),
     v("FORCE_NAT", Kind::Target, "", Built, "every request leads to this address and port"),

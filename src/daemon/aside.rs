@@ -33,7 +33,7 @@ impl<T: Send + 'static> Aside<T> {
     }
 
     pub fn start(&mut self, task: impl FnOnce() -> T + Send + 'static) -> Result<(), Busy> {
-        if self.under_way >= self.most {
+        if !self.has_room() {
             return Err(Busy);
         }
         let (done, bell) = (self.done.clone(), self.bell.clone());
@@ -45,6 +45,10 @@ impl<T: Send + 'static> Aside<T> {
         thread::Builder::new().name("aside".to_owned()).spawn(run).map_err(|_| Busy)?;
         self.under_way += 1;
         Ok(())
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.under_way < self.most
     }
 
     /// What has come back since the last time: one after another, until there is no more.

@@ -1,4 +1,4 @@
-//! Runs the command of a message: never by a shell, under the user its stanza names, for a limited time, and with nothing of
+//! Runs a command, of a message or of a cycle: never by a shell, under the user its stanza names, for a limited time, and with nothing of
 //! ours but a few variables that say who asked for it.
 
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::crypto::Signer;
-use crate::grant::{Errand, RunAs};
+use crate::grant::{Errand, RunAs, Task};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -93,6 +93,14 @@ fn environment(errand: &Errand) -> Vec<(&'static str, String)> {
         ("FWKNOP_TIME", errand.stamped.to_string()),
     ];
     variables.extend(knock.origin.dst.map(|dst| ("FWKNOP_DST", dst.to_string())));
+    if let Task::Cycle { half, ports, lifetime, until, .. } = &errand.task {
+        variables.extend([
+            ("FWKNOP_CYCLE", half.to_string()),
+            ("FWKNOP_PORTS", ports.to_string()),
+            ("FWKNOP_TIMEOUT", lifetime.secs().to_string()),
+            ("FWKNOP_UNTIL", until.to_string()),
+        ]);
+    }
     if let Signer::Certificate { primary, user_id, .. } = &knock.signer {
         variables.push(("FWKNOP_SIGNER", primary.to_string()));
         // A NUL would make it no variable at all.

@@ -69,9 +69,11 @@ impl Daemon<'_> {
     }
 
     fn open(&mut self, opening: Box<Opening>, now: Timestamp) {
-        if self.firewall.is_none() {
+        if self.dry_run {
             self.journal.opened(&opening, "(test)");
             self.journal.note(Level::Warning, "--test mode enabled, skipping firewall manipulation.");
+        } else if opening.grant.cycle().is_some() {
+            self.open_cycle(&opening);
         } else if opening.grant.access.name().is_some() {
             self.look_up(opening);
         } else {

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::aside::Aside;
 use super::command::{self, Ended};
+use super::cycles::Cycles;
 use super::journal::{Closed, Level};
 use super::run::Daemon;
-use super::words::split;
 use crate::gate::Opening;
 use crate::grant::Errand;
 use crate::time::Timestamp;
@@ -17,20 +17,22 @@ use crate::time::Timestamp;
 pub struct Errands {
     lookups: Aside<(Box<Opening>, io::Result<Vec<IpAddr>>)>,
     commands: Aside<(Box<Errand>, Result<Ended, command::Error>)>,
+    pub cycles: Cycles,
 }
 
 impl Errands {
     pub fn new() -> io::Result<Self> {
-        Ok(Self { lookups: Aside::new(LOOKUPS)?, commands: Aside::new(COMMANDS)? })
+        Ok(Self { lookups: Aside::new(LOOKUPS)?, commands: Aside::new(COMMANDS)?, cycles: Cycles::new()? })
     }
 
     pub fn is_idle(&self) -> bool {
-        self.lookups.is_idle() && self.commands.is_idle()
+        self.lookups.is_idle() && self.commands.is_idle() && self.cycles.is_idle()
     }
 
     /// Readable when something has come back.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.lookups.as_fd(), self.commands.as_fd()]
+    pub fn fds(&self) -> [BorrowedFd<'_>; 4] {
+        let [opens, closes] = self.cycles.fds();
+        [self.lookups.as_fd(), self.commands.as_fd(), opens, closes]
     }
 }
 
@@ -43,6 +45,7 @@ impl Daemon<'_> {
         while let Some((errand, ended)) = self.aside.commands.take() {
             self.journal.ran(&errand, &ended);
         }
+        self.take_turns();
     }
 
     /// Nothing is open before the name is known.
@@ -79,7 +82,7 @@ impl Daemon<'_> {
 
     pub fn run_errand(&mut self, errand: Errand) {
         self.journal.running(&errand);
-        let words = match split(&errand.command) {
+        let words = match errand.task.words() {
             Ok(words) => words,
             Err(why) => {
                 return self
@@ -87,7 +90,7 @@ impl Daemon<'_> {
                     .note(Level::Error, format!("ended   errand={} reason=no-command: {why}", errand.id));
             }
         };
-        if self.firewall.is_none() {
+        if self.dry_run {
             return self.journal.note(Level::Warning, "--test mode enabled, skipping command execution."); // L35
         }
         let id = errand.id;

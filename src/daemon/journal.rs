@@ -14,7 +14,7 @@ use super::command::{self, Ended};
 use crate::crypto::Signer;
 use crate::crypto::openpgp::News;
 use crate::gate::{Opening, Refusal};
-use crate::grant::{Errand, Grant, GrantId, StanzaId};
+use crate::grant::{Errand, Grant, GrantId, StanzaId, Task};
 use crate::net::Origin;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -145,7 +145,7 @@ impl Journal {
             Closed::NotFound => line.write_str("name-not-found"),
             Closed::Exit => line.write_str("exit"),
         };
-        if why == Closed::Expired {
+        if why == Closed::Expired && grant.cycle().is_none() {
             self.note(Level::Info, legacy::expired(grant));
         }
         self.note(Level::Info, line);
@@ -168,14 +168,15 @@ impl Journal {
     /// A command is about to run, or would be in a dry run.
     pub fn running(&mut self, errand: &Errand) {
         self.tell_suppressed();
-        let Errand { id, allow, command, run_as, knock, .. } = errand;
-        let mut line = format!("run     errand={id} src={} allow={allow} stanza={}", knock.origin.src, knock.stanza);
+        let Errand { allow, task, run_as, knock, .. } = errand;
+        let (label, src) = (label(errand), knock.origin.src);
+        let mut line = format!("run     {label} src={src} allow={allow} stanza={}", knock.stanza);
         push_signer(&mut line, &knock.signer);
         let _ = write!(line, " user={}", quoted(&knock.user));
         if let Some(user) = &run_as.user {
             let _ = write!(line, " as={}", quoted(&user.name));
         }
-        let _ = write!(line, " command={}", quoted(&String::from_utf8_lossy(command)));
+        let _ = write!(line, " command={}", quoted(&task.command()));
         for (level, text) in legacy::running(errand) {
             self.note(level, text);
         }
@@ -184,12 +185,12 @@ impl Journal {
 
     /// A command has ended, or could not be run. What it said comes first.
     pub fn ran(&mut self, errand: &Errand, ended: &Result<Ended, command::Error>) {
-        let id = errand.id;
+        let label = label(errand);
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 self.trouble(error);
-                return self.note(Level::Error, format!("ended   errand={id} reason=failed"));
+                return self.note(Level::Error, format!("ended   {label} reason=failed"));
             }
         };
         let said = String::from_utf8_lossy(&ended.said);
@@ -198,16 +199,18 @@ impl Journal {
             // It must not steer a terminal, nor look like lines of ours.
             let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
             let line: String = line.chars().take(OUTPUT_WIDTH).map(shown).collect();
-            self.note(Level::Info, format!("output  errand={id} {line}"));
+            self.note(Level::Info, format!("output  {label} {line}"));
         }
         if ended.unsaid > 0 || lines.next().is_some() {
-            self.note(Level::Info, format!("output  errand={id} (and more, which is not kept)"));
+            self.note(Level::Info, format!("output  {label} (and more, which is not kept)"));
         }
-        let (level, text) = legacy::ran(errand, ended);
-        self.note(level, text);
+        if let Some((level, text)) = legacy::ran(errand, ended) {
+            self.note(level, text);
+        }
         let late = if ended.late { " reason=timeout" } else { "" };
-        let text = format!("ended   errand={id} {} after={:.1}s{late}", ended.outcome(), ended.after.as_secs_f32());
-        self.note(if ended.late { Level::Warning } else { Level::Info }, text);
+        let text = format!("ended   {label} {} after={:.1}s{late}", ended.outcome(), ended.after.as_secs_f32());
+        let failed = matches!(errand.task, Task::Cycle { .. }) && !ended.status.success();
+        self.note(if ended.late || failed { Level::Warning } else { Level::Info }, text);
     }
 
     /// What keeps a keyring from reading messages, or that it reads them again.
@@ -221,6 +224,14 @@ impl Journal {
     /// Something the machine did to us, with its causes.
     pub fn trouble(&mut self, error: &dyn std::error::Error) {
         self.note(Level::Error, format!("[*] {}", with_causes(error)));
+    }
+}
+
+/// Which command: by its own number, or by the grant it belongs to.
+fn label(errand: &Errand) -> String {
+    match &errand.task {
+        Task::Message(_) => format!("errand={}", errand.id),
+        Task::Cycle { half, .. } => format!("grant={} cycle={half}", errand.id),
     }
 }
 

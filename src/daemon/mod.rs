@@ -6,10 +6,12 @@ mod aside;
 mod command;
 pub mod control;
 mod crowd;
+mod cycles;
 mod decide;
 pub mod detach;
 mod errands;
 pub mod journal;
+mod kept;
 pub mod keyrings;
 pub mod manage;
 mod memory;
@@ -29,7 +31,6 @@ mod start;
 pub mod state;
 mod store;
 pub mod syslog;
-mod words;
 
 use std::process::ExitCode;
 

@@ -37,8 +37,12 @@ enum By {
 
 impl Record {
     pub fn text(knock: &Knock, opens: Option<Opens>) -> String {
+        serde_json::to_string(&Self::of(knock, opens)).unwrap_or_default() // plain data is always written
+    }
+
+    pub fn of(knock: &Knock, opens: Option<Opens>) -> Self {
         let Origin { src, dst, proto, src_port, dst_port } = knock.origin;
-        let record = Self {
+        Self {
             stanza: knock.stanza.0,
             name: knock.name.to_string(),
             mark: knock.mark.map(|KeyMark(mark)| mark),
@@ -58,14 +62,16 @@ impl Record {
             src_port,
             dst_port,
             opens: opens.map(|Opens { allow, until }| (allow, until.secs())),
-        };
-        serde_json::to_string(&record).unwrap_or_default() // plain data is always written
+        }
     }
 
     /// `None`: written by another version, which is as if it had not been written.
     pub fn knock(text: &str) -> Option<Knock> {
-        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port, .. } =
-            serde_json::from_str(text).ok()?;
+        serde_json::from_str::<Self>(text).ok()?.into_knock()
+    }
+
+    pub fn into_knock(self) -> Option<Knock> {
+        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port, .. } = self;
         Some(Knock {
             stanza: StanzaId(stanza),
             name: name.into(),

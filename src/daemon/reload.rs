@@ -2,6 +2,7 @@
 
 use super::journal::{Closed, Journal, Level, with_causes};
 use super::run::{Daemon, Reloaded};
+use super::serve::open_firewall;
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
 use crate::time::Timestamp;
@@ -21,6 +22,16 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     if let Err(error) = daemon.sources.change(&new.capture, daemon.journal) {
         daemon.journal.trouble(&error);
         keep(daemon.journal, "Capture cannot be changed");
+        return Err(vec![with_causes(&error)]);
+    }
+    if access.needs_firewall()
+        && daemon.firewall.is_none()
+        && !daemon.dry_run
+        && let Err(error) = open_firewall(daemon, server)
+    {
+        daemon.firewall = None;
+        daemon.journal.trouble(&error);
+        keep(daemon.journal, "The firewall cannot be set up");
         return Err(vec![with_causes(&error)]);
     }
     let mut said: Vec<String> = remarks.iter().map(ToString::to_string).collect();

@@ -26,7 +26,9 @@ pub struct Daemon<'a> {
     pub pool: Pool,
     pub aside: Errands,
     pub crowd: Crowd,
-    /// `None`: decide, but change nothing (`--test`).
+    /// Decide, but change nothing (`--test`).
+    pub dry_run: bool,
+    /// `None`: no stanza needs one, or none is to be changed.
     pub firewall: Option<Firewall>,
     pub journal: &'a mut Journal,
     pub signals: Signals,
@@ -175,6 +177,10 @@ impl Daemon<'_> {
             let _ = firewall.close_together(&grants);
         }
         for grant in grants {
+            if grant.cycle().is_some() {
+                self.close_cycle(grant, why, false);
+                continue;
+            }
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
                 Ok(()) => self.journal.closed(&grant, why),
                 Err(error) => {
@@ -191,7 +197,7 @@ impl Daemon<'_> {
             self.sources.look_again(self.journal);
             self.close_again();
         }
-        if self.sources.any_missing() || !self.later.unclosed.is_empty() {
+        if self.sources.any_missing() || !self.later.unclosed.is_empty() || self.aside.cycles.is_stuck() {
             self.later.at.get_or_insert(now.plus(PAUSE));
         }
     }
@@ -199,6 +205,10 @@ impl Daemon<'_> {
     /// Its failure was told the first time.
     fn close_again(&mut self) {
         for (grant, why) in std::mem::take(&mut self.later.unclosed) {
+            if grant.cycle().is_some() {
+                self.close_cycle(grant, why, true);
+                continue;
+            }
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
                 Ok(()) => self.journal.closed(&grant, why),
                 Err(_) => self.later.unclosed.push((grant, why)),
@@ -217,11 +227,11 @@ impl Daemon<'_> {
         let file = self.sources.always_ready() && self.is_idle();
         let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);
         let timeout = (more || file || asked).then_some(at_once);
-        let [lookups, commands] = self.aside.fds();
-        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd(), lookups, commands];
+        let aside = self.aside.fds();
+        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()].into_iter().chain(aside);
         let deaf = self.packets_left == Some(0);
         let sources = self.sources.fds().filter(|_| !deaf);
-        let fds = ours.into_iter().chain(sources);
+        let fds = ours.chain(sources);
         let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let control = self.control.iter().flat_map(ControlSocket::fds);
         let mut fds: Vec<PollFd> = fds.chain(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))).collect();
@@ -233,8 +243,8 @@ impl Daemon<'_> {
         let mut said = said.into_iter();
         let signalled = said.next().is_some_and(|flags| !flags.is_empty());
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
-        // The pool, lookups and commands are looked at anyway.
-        let mut said = said.skip(3);
+        // The pool and what is done aside are looked at anyway.
+        let mut said = said.skip(1 + aside.len());
         let sources = self.sources.fds().filter(|_| !deaf).count();
         self.sources.polled(said.by_ref().take(sources));
         if let Some(control) = &mut self.control {
@@ -349,6 +359,7 @@ mod tests {
             pool: Pool::start(50).unwrap(),
             aside: Errands::new().unwrap(),
             crowd: Crowd::new(Instant::now()),
+            dry_run: false,
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             journal,
             signals: Signals::install().unwrap(),

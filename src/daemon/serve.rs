@@ -61,12 +61,14 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
     let signals = Signals::install()?;
     let (replay, last) = store::open(args, &server, journal)?;
     let mut in_force = server.clone();
+    let needs_firewall = access.needs_firewall();
     let mut daemon = Daemon {
         sources: Sources::default(),
         gate: Gate::new(server.gate, access, keyrings, replay, last),
         pool: Pool::start(server.gpg_budget)?,
         aside: Errands::new()?,
         crowd: Crowd::new(Instant::now()),
+        dry_run: args.test,
         firewall: None,
         journal,
         signals,
@@ -79,7 +81,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         reload: Box::new(move |daemon| reload(daemon, &options, &mut in_force)),
     };
     // What is opened here is cleaned up below, also when the rest fails.
-    let ended = get_ready(&mut daemon, args, &server).map(|()| daemon.run());
+    let ended = get_ready(&mut daemon, args, &server, needs_firewall).map(|()| daemon.run());
     if let Ok(end) = &ended {
         tell_end(end, daemon.journal);
     }
@@ -88,9 +90,20 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
     ended.map(|end| code(&end))
 }
 
-fn get_ready(daemon: &mut Daemon<'_>, args: &Args, server: &ServerSettings) -> Result<(), Failed> {
+fn get_ready(
+    daemon: &mut Daemon<'_>,
+    args: &Args,
+    server: &ServerSettings,
+    needs_firewall: bool,
+) -> Result<(), Failed> {
     if !args.test {
-        open_firewall(daemon, server)?;
+        take_up_cycles(daemon);
+        if needs_firewall {
+            open_firewall(daemon, server)?;
+        }
+        // Somebody may have been shut out while no daemon ran.
+        let orphans = daemon.gate.take_orphans();
+        daemon.close(orphans, Closed::Unlisted);
     }
     daemon.sources.change(&server.capture, daemon.journal)?;
     match ControlSocket::open(&server.run_dir) {
@@ -107,7 +120,7 @@ fn get_ready(daemon: &mut Daemon<'_>, args: &Args, server: &ServerSettings) -> R
 }
 
 /// Set-up, and what a former daemon left open: taken over, or closed when so configured.
-fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(), crate::firewall::Error> {
+pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(), crate::firewall::Error> {
     let mut firewall = Firewall::new(&server.firewall);
     if server.flush_at_init {
         firewall.flush()?;
@@ -124,10 +137,19 @@ fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(),
     if let Some(error) = daemon.gate.take_trouble() {
         daemon.journal.trouble(&error);
     }
-    // Somebody may have been shut out while no daemon ran.
-    let orphans = daemon.gate.take_orphans();
-    daemon.close(orphans, Closed::Unlisted);
     Ok(())
+}
+
+/// What a former daemon left to be closed by commands. What should have been closed already is next.
+fn take_up_cycles(daemon: &mut Daemon<'_>) {
+    match daemon.gate.take_up() {
+        Ok(unread) => unread.iter().for_each(|id| {
+            let text = format!("[*] grant {id} was left open by another version and cannot be read: close it by hand");
+            daemon.journal.note(Level::Error, text);
+        }),
+        Err(error) => daemon.journal.trouble(&error),
+    }
+    daemon.gate.grants().for_each(|grant| daemon.journal.adopted(grant));
 }
 
 /// To the terminal until the daemon is ready, and to syslog from the start. A machine may have none, or not yet.
@@ -173,11 +195,15 @@ fn code(end: &End) -> ExitCode {
 
 /// Leaves nothing of ours behind, when so configured.
 fn clean_up(daemon: &mut Daemon<'_>) {
-    let flush = daemon.flush_at_exit;
-    let Some(firewall) = daemon.firewall.as_mut().filter(|_| flush) else { return };
+    if !daemon.flush_at_exit {
+        return;
+    }
+    daemon.close_all_cycles();
+    let Some(firewall) = &mut daemon.firewall else { return };
     match firewall.flush() {
         Ok(()) => {
             let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
+            let unclosed = unclosed.filter(|grant| grant.cycle().is_none());
             let open = daemon.gate.grants().chain(unclosed);
             open.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
         }

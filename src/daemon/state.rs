@@ -18,10 +18,11 @@ use redb::{
     WriteTransaction,
 };
 
+use super::kept;
 use super::record::Record;
-use crate::grant::{GrantId, GrantTable, Knock};
+use crate::grant::{Grant, GrantId, GrantTable, Knock};
 use crate::net::Origin;
-use crate::replay::{Entry, Opens, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::replay::{Entry, Kept, Opens, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::time::Timestamp;
 
 /// The file's name, beside the original's `digest.cache`.
@@ -35,6 +36,8 @@ const ENDS: TableDefinition<(u64, [u8; 32]), u64> = TableDefinition::new("ends")
 const KNOCKS: TableDefinition<u64, &str> = TableDefinition::new("knocks");
 /// The address and the second something opened for it ends → the number of the last grant that did.
 const OPENED: TableDefinition<(&str, u64), u64> = TableDefinition::new("opened");
+/// The number of a grant that a command will have to close → the grant, as JSON.
+const KEPT: TableDefinition<u64, &str> = TableDefinition::new("kept");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const FLOOR: &str = "floor";
 const LAST_GRANT: &str = "last-grant";
@@ -276,6 +279,35 @@ impl ReplayStore for State {
         Ok(number.flatten())
     }
 
+    fn keep(&mut self, grant: &Grant, instead_of: &[GrantId]) -> Result<(), StoreError> {
+        let Some(text) = kept::text(grant) else { return Ok(()) };
+        self.add(|tables| {
+            tables.unkeep(instead_of)?;
+            tables.kept()?.insert(grant.id.0, &*text)?;
+            Ok(())
+        })
+    }
+
+    fn unkeep(&mut self, grants: &[GrantId]) -> Result<(), StoreError> {
+        self.add(|tables| tables.unkeep(grants))
+    }
+
+    fn kept(&mut self) -> Result<Kept, StoreError> {
+        let kept = self.read(KEPT, |table| {
+            let mut kept = Kept::default();
+            for entry in table.iter()? {
+                let (id, text) = entry?;
+                let id = GrantId(id.value());
+                match kept::grant(id, text.value()) {
+                    Some(grant) => kept.grants.push(grant),
+                    None => kept.unread.push(id),
+                }
+            }
+            Ok(kept)
+        })?;
+        Ok(kept.unwrap_or_default())
+    }
+
     fn settle(&mut self) -> Result<(), StoreError> {
         match std::mem::replace(&mut self.batch, Batch::Nothing) {
             Batch::Nothing => Ok(()),
@@ -310,6 +342,7 @@ impl ReplayStore for State {
 }
 
 struct Tables<'a> {
+    transaction: &'a WriteTransaction,
     seen: redb::Table<'a, [u8; 32], Stored<'static>>,
     ends: redb::Table<'a, (u64, [u8; 32]), u64>,
     numbers: redb::Table<'a, &'static str, u64>,
@@ -325,6 +358,7 @@ struct BatchLost;
 impl<'a> Tables<'a> {
     fn of(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
         Ok(Self {
+            transaction,
             seen: transaction.open_table(SEEN)?,
             ends: transaction.open_table(ENDS)?,
             numbers: transaction.open_table(NUMBERS)?,
@@ -335,6 +369,19 @@ impl<'a> Tables<'a> {
 
     fn seen(&self, key: &ReplayKey) -> Result<Option<Seen>, redb::Error> {
         Ok(self.seen.get(key.0)?.map(|stored| restore(stored.value())))
+    }
+
+    /// Opened when it is needed: most packets do not.
+    fn kept(&self) -> Result<redb::Table<'a, u64, &'static str>, redb::Error> {
+        Ok(self.transaction.open_table(KEPT)?)
+    }
+
+    fn unkeep(&self, grants: &[GrantId]) -> Result<(), redb::Error> {
+        let mut kept = self.kept()?;
+        for grant in grants {
+            kept.remove(grant.0)?;
+        }
+        Ok(())
     }
 
     fn attribute(&mut self, grant: GrantId, knock: &str, opens: Option<Opens>) -> Result<(), redb::Error> {

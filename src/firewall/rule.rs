@@ -73,6 +73,7 @@ impl Rule {
             Access::Open(ports) => plan.open(ports, replies),
             Access::Local { ports, to } => plan.local(ports, *to, replies),
             Access::Forward(forward) => plan.forward(forward),
+            Access::Cycle(_) => {}
         }
         plan.rules.into_iter().map(|(spot, to)| Rule { spot, to, until: grant.until, tag }).collect()
     }

@@ -7,7 +7,7 @@ use super::pending::{Era, Pending, Progress};
 use crate::access::{Decision, Permit, Stanza};
 use crate::crypto::Authenticated;
 use crate::crypto::unseal::{Sealed, Unsealing, Work};
-use crate::grant::{Errand, Grant, GrantId, Knock};
+use crate::grant::{Access, Errand, Grant, GrantId, Knock, Task};
 use crate::reason::Reason;
 use crate::replay::{Entry, Opens, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, Message};
@@ -107,10 +107,10 @@ impl Passage<'_> {
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
         let decision = stanza.decide(message.value(), source, &self.datagram.origin).map_err(|r| by(r.into()))?;
         let opens = match &decision {
-            Decision::Grant(permit) => {
+            Decision::Grant(permit) if !matches!(permit.access, Access::Cycle(_)) => {
                 Some(Opens { allow: permit.allow, until: self.now.plus(permit.lifetime.as_duration()) })
             }
-            Decision::Run { .. } => None,
+            Decision::Grant(_) | Decision::Run { .. } => None,
         };
         if opens.is_some() || remembered == Remembered::Before {
             self.replay.attribute(self.id, &knock, opens).map_err(|error| by(failed(error, self.trouble)))?;
@@ -128,8 +128,8 @@ impl Passage<'_> {
                 knock: Some(knock),
             }),
             Decision::Run { allow, command, run_as } => {
-                let stamped = message.value().time;
-                Permitted::Errand(Errand { id: self.id, allow, command, run_as, stamped, knock })
+                let (stamped, task) = (message.value().time, Task::Message(command));
+                Permitted::Errand(Errand { id: self.id, allow, task, run_as, stamped, knock })
             }
         })
     }
@@ -184,7 +184,7 @@ pub(super) fn refuse_seen(
     }
 }
 
-fn failed(error: StoreError, trouble: &mut Option<StoreError>) -> Refusal {
+pub(super) fn failed(error: StoreError, trouble: &mut Option<StoreError>) -> Refusal {
     *trouble = Some(error);
     Reason::ReplayStore.into()
 }

@@ -38,6 +38,7 @@ fn stanza(id: u32, key: &str) -> Stanza {
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     }
 }
 

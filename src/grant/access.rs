@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Cycle;
 use crate::net::{AddrSet, Port, PortSet};
 
 /// Where a grant leads.
@@ -14,6 +15,8 @@ pub enum Access {
     Local { ports: PortSet, to: Port },
     /// Through this host, to what is behind it.
     Forward(Box<Forward>),
+    /// To whatever commands of the administrator make of it.
+    Cycle(Box<Cycle>),
 }
 
 /// A way through this host.
@@ -63,10 +66,11 @@ impl Access {
         match self {
             Access::Open(ports) | Access::Local { ports, .. } => Some(ports),
             Access::Forward(forward) => forward.ports.as_ref(),
+            Access::Cycle(cycle) => Some(&cycle.ports),
         }
     }
 
-    /// Where it leads, when that is not where packets are addressed to: `10.1.2.3:22`, `local:22`, `any`.
+    /// Where it leads, when that is not where packets are addressed to: `10.1.2.3:22`, `local:22`, `any`, `command`.
     pub fn leads_to(&self) -> Option<String> {
         match self {
             Access::Open(_) => None,
@@ -76,6 +80,7 @@ impl Access {
                 Some(to) => to.host.to_string(),
                 None => "any".to_owned(),
             }),
+            Access::Cycle(_) => Some("command".to_owned()),
         }
     }
 
@@ -99,6 +104,7 @@ impl Access {
                 (Access::Open(_), Access::Open(_)) => true,
                 (Access::Local { to, .. }, Access::Local { to: older, .. }) => to == older,
                 (Access::Forward(forward), Access::Forward(older)) => forward.same_way(older),
+                (Access::Cycle(cycle), Access::Cycle(older)) => cycle.undoes(older),
                 _ => false,
             }
     }

@@ -119,6 +119,7 @@ fn read(packet: &str, key: &[u8], mode: Mode, hmac: Option<(Digest, &[u8])>) -> 
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     };
     let envelope = Envelope::recognise(packet.as_bytes(), HttpRules::default())?;
     let keyrings = Keyrings::default();

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod control;
 mod crash;
+mod cycles;
 mod daemon;
 mod demo;
 mod docs;

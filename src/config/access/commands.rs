@@ -5,26 +5,28 @@ use crate::config::accounts;
 use crate::grant::{Account, RunAs, Sudo};
 
 impl Resolve<'_, '_> {
-    /// `None`: the stanza takes no commands.
+    /// `None`: the stanza takes no commands. One with a cycle does not, as in the original.
     pub(super) fn commands(&mut self) -> Option<RunAs> {
         let user = self.account("CMD_EXEC_USER", "user", accounts::user);
         let group = self.account("CMD_EXEC_GROUP", "group", accounts::group);
         let sudo_user = self.account("CMD_SUDO_EXEC_USER", "user", accounts::user);
         let sudo_group = self.account("CMD_SUDO_EXEC_GROUP", "group", accounts::group);
         let (enabled, by_sudo) = (self.flag("ENABLE_CMD_EXEC"), self.flag("ENABLE_CMD_SUDO_EXEC"));
+        let cycle = self.has_cycle();
         let idle: [(&str, bool, &[&str]); 2] = [
             ("ENABLE_CMD_EXEC", enabled, &["CMD_EXEC_USER", "CMD_EXEC_GROUP", "ENABLE_CMD_SUDO_EXEC"]),
             ("ENABLE_CMD_SUDO_EXEC", by_sudo, &["CMD_SUDO_EXEC_USER", "CMD_SUDO_EXEC_GROUP"]),
         ];
         for (needed, is_on, names) in idle {
-            for name in names.iter().filter(|name| !is_on && self.settings.mentions(name)) {
+            let used = |name: &str| cycle && ["CMD_EXEC_USER", "CMD_EXEC_GROUP"].contains(&name);
+            for name in names.iter().filter(|name| !is_on && self.settings.mentions(name) && !used(name)) {
                 if self.settings.flag(name) != Some(false) {
                     let (place, what) = (self.at(name), format!("{name} has no effect without {needed}"));
                     self.complaints.warn(&place, what, "set that as well, or remove this");
                 }
             }
         }
-        if !enabled {
+        if !enabled || cycle {
             return None;
         }
         let settings = self.context.server.commands.clone();

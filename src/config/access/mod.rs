@@ -1,6 +1,7 @@
 //! Access stanzas: from checked settings to what the gate decides by.
 
 mod commands;
+mod cycles;
 mod nat;
 mod openpgp;
 mod signers;
@@ -147,6 +148,7 @@ impl Resolve<'_, '_> {
         let openpgp = self.openpgp();
         self.judge_keys(rijndael.is_some(), openpgp.is_some());
         let (timeout, max_timeout) = self.timeouts();
+        let cycle = self.cycle();
         Some(Stanza {
             id,
             name,
@@ -165,6 +167,7 @@ impl Resolve<'_, '_> {
             nat: self.nat(),
             only_destination: self.context.server.nat.only_destination,
             commands: self.commands(),
+            cycle,
         })
     }
 
@@ -184,11 +187,15 @@ impl Resolve<'_, '_> {
             let seconds = self.settings.number(name).and_then(|seconds| u32::try_from(seconds).ok());
             seconds.and_then(Lifetime::from_secs)
         };
-        let (timeout, max) = (seconds("FW_ACCESS_TIMEOUT"), seconds("MAX_FW_TIMEOUT").unwrap_or(DEFAULT_MAX));
-        if let (Some(timeout), Some(place)) = (timeout, self.settings.place("FW_ACCESS_TIMEOUT"))
+        let name = if self.has_cycle() { "CMD_CYCLE_TIMER" } else { "FW_ACCESS_TIMEOUT" };
+        let timeout = seconds(name);
+        // A timer of a cycle is always the administrator's own: only a maximum he has written cuts it.
+        let own = timeout.filter(|_| self.has_cycle()).unwrap_or(DEFAULT_MAX);
+        let max = seconds("MAX_FW_TIMEOUT").unwrap_or(DEFAULT_MAX.max(own));
+        if let (Some(timeout), Some(place)) = (timeout, self.settings.place(name))
             && timeout > max
         {
-            let what = format!("FW_ACCESS_TIMEOUT is larger than MAX_FW_TIMEOUT ({})", max.secs());
+            let what = format!("{name} is larger than MAX_FW_TIMEOUT ({})", max.secs());
             self.complaints.warn(place, what, "the maximum counts; raise it, or lower this");
         }
         (timeout.unwrap_or(DEFAULT_TIMEOUT).min(max), max)

@@ -4,12 +4,12 @@ use super::Level;
 use crate::crypto::Signer;
 use crate::daemon::command::Ended;
 use crate::gate::Refusal;
-use crate::grant::{Access, Errand, Grant, RunAs};
+use crate::grant::{Access, Errand, Grant, Half, RunAs, Task};
 use crate::net::Origin;
 use crate::reason::Reason;
 use crate::replay::Seen;
 
-/// L06, L17 and L41.
+/// L06, L17 and L41, or L31.
 pub fn opened(grant: &Grant, target: &str) -> Vec<(Level, String)> {
     let mut lines = Vec::new();
     if let Some(knock) = &grant.knock {
@@ -29,6 +29,10 @@ pub fn opened(grant: &Grant, target: &str) -> Vec<(Level, String)> {
         let (allow, until) = (grant.allow, grant.until);
         lines.push(format!("Added {kind} rule to {target} for {allow} -> {to} {asked}, expires at {until}"));
     }
+    if let Some(close) = grant.errand(Half::Close) {
+        let (at, lasts, command) = (stanza(&close), grant.lifetime.secs(), shown(&close.task.command()));
+        lines.push(format!("{at}Running CMD_CYCLE_CLOSE command in {lasts} seconds: {command}"));
+    }
     lines.into_iter().map(|line| (Level::Info, line)).collect()
 }
 
@@ -36,6 +40,7 @@ pub fn opened(grant: &Grant, target: &str) -> Vec<(Level, String)> {
 fn rules<'a>(access: &Access, at: &'a str, any: &'a str) -> Vec<(&'static str, &'a str)> {
     match access {
         Access::Open(_) => vec![("access", at)],
+        Access::Cycle(_) => Vec::new(),
         Access::Local { .. } => vec![("local NAT", at), ("DNAT", at)],
         Access::Forward(forward) => {
             let names = match &forward.ports {
@@ -49,10 +54,20 @@ fn rules<'a>(access: &Access, at: &'a str, any: &'a str) -> Vec<(&'static str, &
     }
 }
 
-/// L36, and L37 or L38.
+/// L36, and L37 or L38; L30 and L32 for cycles.
 pub fn running(errand: &Errand) -> Vec<(Level, String)> {
     let at = stanza(errand);
-    let command = shown(&errand.command);
+    let command = shown(&errand.task.command());
+    if let Task::Cycle { half, .. } = &errand.task {
+        let (allow, stanza) = (errand.allow, errand.knock.stanza);
+        let line = match half {
+            Half::Open => format!("{at}Running CMD_CYCLE_OPEN command: {command}"),
+            Half::Close => {
+                format!("[{allow}] (stanza #{stanza}) Timer expired, running CMD_CYCLE_CLOSE command: {command}")
+            }
+        };
+        return vec![(Level::Info, line)];
+    }
     let RunAs { user, group, .. } = &errand.run_as;
     let run = match user {
         None => format!("{at}Running command '{command}'"),
@@ -65,15 +80,16 @@ pub fn running(errand: &Errand) -> Vec<(Level, String)> {
     vec![(Level::Info, format!("{at}Processing SPA Command message: command='{command}'.")), (Level::Info, run)]
 }
 
-/// L39.
-pub fn ran(errand: &Errand, ended: &Ended) -> (Level, String) {
+/// L39. Of cycles the original says nothing.
+pub fn ran(errand: &Errand, ended: &Ended) -> Option<(Level, String)> {
+    let Task::Message(_) = errand.task else { return None };
     let code = ended.status.code().unwrap_or(-1);
     let text = format!(
         "{}CMD_EXEC: command returned {code}, pid_status: {}",
         stanza(errand),
         std::os::unix::process::ExitStatusExt::into_raw(ended.status)
     );
-    (Level::Info, text)
+    Some((Level::Info, text))
 }
 
 fn stanza(errand: &Errand) -> String {
@@ -81,9 +97,8 @@ fn stanza(errand: &Errand) -> String {
 }
 
 /// On one line, whatever it is.
-fn shown(command: &[u8]) -> String {
-    let text = String::from_utf8_lossy(command);
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+fn shown(command: &str) -> String {
+    command.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// L42, with the grant for the rule number.

@@ -68,6 +68,7 @@ fn gate() -> (Gate, mpsc::Sender<()>) {
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     };
     let access = AccessTable::new(vec![stanza(1, STRANGERS, None), stanza(2, INSIDERS, Some(hmac()))]);
     let rules = GateRules { max_age: None, http: HttpRules::default() };

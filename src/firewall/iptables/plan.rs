@@ -12,6 +12,7 @@ pub fn rules(grant: &Grant, replies: bool) -> Vec<Rule> {
         Access::Open(ports) => plan.open(ports, replies),
         Access::Local { ports, to } => plan.local(ports, *to, reached_at(grant)),
         Access::Forward(forward) => plan.forward(forward),
+        Access::Cycle(_) => {}
     }
     let tag = Tag::of(grant);
     plan.rules.into_iter().map(|(spot, to)| Rule { spot, to, until: grant.until, tag }).collect()

@@ -179,6 +179,7 @@ fn stanza(id: u32, keyring: KeyringId, hmac: Option<HmacAuth>) -> Stanza {
         nat: NatRule::default(),
         only_destination: false,
         commands: None,
+        cycle: None,
     }
 }
 
