@@ -54,7 +54,8 @@ pub fn left_to_agent(gpg: &Gpg, passphrase: Option<&Passphrase>, now: Timestamp)
     let mut context = gpg.context().map_err(|source| Error::NoGpg { source })?;
     let (mut keys, mut notices) = certificates(&mut context, gpg, now)?;
     let unlock = passphrase.map_or(Unlock::Never, |passphrase| Unlock::Given(passphrase.clone()));
-    notices.extend(keys.leave_to(&gpg.agent(unlock), now)?);
+    let agent = Agent::new(&gpg.home, unlock).with_patience(patience(AGENT_MAX_AT_START));
+    notices.extend(keys.leave_to(&agent, patience(AGENT_MAX), now)?);
     warnings.extend(notices.into_iter().map(Warning::Key));
     if keys.decrypting().next().is_none() {
         warnings.push(Warning::NothingDecrypts { place: gpg.home.clone() });
@@ -87,7 +88,7 @@ pub fn left_to_gpg(
 /// Why gpg cannot use a key, found out by trying. For one on a card the card is looked for: wrong tries use it up.
 fn unusable(gpg: &Gpg, engine: &GpgmeEngine, secret: SecretKey, passphrase_given: bool) -> Option<Notice> {
     if secret.on_card {
-        let problem = gpg.agent(Unlock::Never).find_card(None).err()?.to_string();
+        let problem = Agent::new(&gpg.home, Unlock::Never).find_card(None).err()?.to_string();
         return Some(Notice::Unusable { key: secret.path.key, user_id: secret.user_id, problem });
     }
     (engine.can_use(&secret.path.key) == Some(false)).then(|| secret.is_locked(passphrase_given))
@@ -106,13 +107,16 @@ fn certificates(context: &mut Context, gpg: &Gpg, now: Timestamp) -> Result<(Key
 /// gpg-agent decrypts in milliseconds, a card in a second or two. Whoever waits keeps a worker of the pool.
 const AGENT_MAX: Duration = Duration::from_secs(5);
 
+/// To unlock a key is made slow on purpose, and a machine that starts is busy.
+const AGENT_MAX_AT_START: Duration = Duration::from_secs(20);
+
+fn patience(machine: Duration) -> Patience {
+    Patience { machine, ..Patience::default() }
+}
+
 impl Gpg {
     fn gnupg(&self) -> GnuPg {
         GnuPg { home: Some(self.home.clone()), program: self.program.clone() }
-    }
-
-    fn agent(&self, unlock: Unlock) -> Agent {
-        Agent::new(&self.home, unlock).with_patience(Patience { machine: AGENT_MAX, ..Patience::default() })
     }
 
     fn context(&self) -> gpgme::Result<Context> {

@@ -7,14 +7,15 @@ use super::keys::{Notice, user_id};
 use super::secret::{Held, Holder, SecretKey};
 use super::unlock::may_decrypt;
 use crate::crypto::openpgp::KeyPath;
-use crate::crypto::openpgp::agent::{self, Agent, AgentKey, Outage, Protection, Session};
+use crate::crypto::openpgp::agent::{self, Agent, AgentKey, Outage, Patience, Protection, Session};
 use crate::time::Timestamp;
 
 impl Keys {
     /// Finds the keys of these certificates that the agent has. They decrypt from now on; the agent is not started
     /// again. A passphrase that is given is tried once for each key, and again whenever the agent asks for it. Of
-    /// cards only their presence is looked at: wrong PINs use them up.
-    pub fn leave_to(&mut self, agent: &Agent, now: Timestamp) -> Result<Vec<Notice>, agent::Error> {
+    /// cards only their presence is looked at: wrong PINs use them up. At the start a busy machine may take its time;
+    /// `patience` is for each packet.
+    pub fn leave_to(&mut self, agent: &Agent, patience: Patience, now: Timestamp) -> Result<Vec<Notice>, agent::Error> {
         let stored = Session::open(agent)?.stored()?;
         let running = agent.clone().never_started();
         let outage = Arc::new(Outage::default());
@@ -29,11 +30,12 @@ impl Keys {
                 }
                 let user_id = user_id(cert);
                 let description = format!("fwknopd reads packets with the OpenPGP key of\n{user_id}\n{}", path.key);
-                let held = AgentKey::new(&running, None, stored.clone(), key.key().clone(), &description);
-                let problem = problem(&held, agent, &path, user_id);
+                let with = |agent| AgentKey::new(agent, None, stored.clone(), key.key().clone(), &description);
+                let problem = problem(&with(&running), agent, &path, user_id);
                 let is_lost = matches!(problem, Some(Notice::WrongPassphrase { .. }));
                 notices.extend(problem);
                 if !is_lost {
+                    let held = with(&running.clone().with_patience(patience));
                     let held = Box::new(Held::new(held, Arc::clone(&outage)));
                     let (handle, algorithm) = (key.key().key_handle(), key.key().pk_algo());
                     secrets.push(SecretKey::new(path, handle, algorithm, Holder::Agent(held)));
