@@ -225,7 +225,7 @@ impl Gate {
     }
 
     /// Puts a grant among what is open. What a command will close is kept in the store as well, in the place of what it
-    /// renews, and never ends earlier than that: the command would close both.
+    /// renews, and takes that over: the command closes both.
     fn enter(&mut self, mut grant: Grant) -> Result<Opening, Refusal> {
         if grant.cycle().is_none() {
             self.grants.insert(grant.clone());
@@ -237,7 +237,8 @@ impl Gate {
             self.grants.use_up(grant.id);
             return Ok(Opening { grant, supersedes: Vec::new() });
         }
-        grant.until = self.grants.last_end_covered_by(&grant).map_or(grant.until, |end| end.max(grant.until));
+        let older: Vec<Grant> = self.grants.covered_by(&grant).cloned().collect();
+        older.iter().for_each(|older| grant.take_over(older));
         self.grants.insert(grant.clone());
         let opening = Opening { supersedes: self.grants.superseded_by(&grant), grant };
         let renewed: Vec<GrantId> = opening.supersedes.iter().map(|older| older.id).collect();

@@ -155,12 +155,8 @@ impl GrantTable {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// When the last of those ends that let the same address do no more than `newer`.
-    pub fn last_end_covered_by(&self, newer: &Grant) -> Option<Timestamp> {
-        self.covered_by(newer).map(|older| older.until).max()
-    }
-
-    fn covered_by(&self, newer: &Grant) -> impl Iterator<Item = &Grant> {
+    /// Those that let the same address do no more than `newer`, however long.
+    pub fn covered_by(&self, newer: &Grant) -> impl Iterator<Item = &Grant> {
         let covered =
             |older: &&Grant| older.id != newer.id && older.at == newer.at && newer.access.covers(&older.access);
         let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));

@@ -25,6 +25,11 @@ impl PortSet {
         (!unique.is_empty()).then_some(Self(unique))
     }
 
+    /// And these, behind its own.
+    pub fn with(&self, more: &PortSet) -> Self {
+        Self::new(self.iter().chain(more.iter())).unwrap_or_else(|| self.clone())
+    }
+
     pub fn first(&self) -> Service {
         self.0[0] // never empty, see `new`
     }

@@ -105,7 +105,7 @@ impl Cycles {
 }
 
 fn same_access(a: &Grant, b: &Grant) -> bool {
-    a.allow == b.allow && (a.access.covers(&b.access) || b.access.covers(&a.access))
+    a.allow == b.allow && a.access.covers(&b.access)
 }
 
 impl Daemon<'_> {

@@ -87,7 +87,7 @@ pub fn grant(id: GrantId, text: &str) -> Option<Grant> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::crypto::Signer;
     use crate::grant::{Knock, StanzaId};

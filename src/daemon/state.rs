@@ -657,6 +657,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_command_will_close_is_kept_until_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second] = [1, 2].map(kept::tests::waiting);
+        let kept = |state: &mut State| state.kept().unwrap().grants;
+        let mut state = open(dir.path());
+        assert_eq!(kept(&mut state), []);
+        state.keep(&first, &[]).and_then(|()| state.settle()).unwrap();
+        state.keep(&second, &[first.id]).unwrap();
+        // As in a crash: what is not settled has not happened.
+        drop(state);
+        let mut state = open(dir.path());
+        assert_eq!(kept(&mut state), std::slice::from_ref(&first));
+        state.keep(&second, &[first.id]).and_then(|()| state.settle()).unwrap();
+        assert_eq!(kept(&mut state), std::slice::from_ref(&second));
+        state.unkeep(&[second.id]).and_then(|()| state.settle()).unwrap();
+        drop(state);
+        assert_eq!(kept(&mut open(dir.path())), []);
+    }
+
+    #[test]
     fn the_file_is_for_us_alone_and_a_damaged_one_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();

@@ -3,9 +3,10 @@ use crate::access::{NatRule, Stanza};
 use crate::crypto::hmac::{HmacAuth, HmacKey};
 use crate::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use crate::crypto::seal;
+use crate::grant::{CommandCycle, Half, RunAs, Template};
 use crate::net::{AddrSet, Origin};
 use crate::replay::{Entry, MemoryStore, ReplayKey};
-use crate::spa::{Digest, Message, RandomValue, Request, Username};
+use crate::spa::{ClientTimeout, Digest, Message, RandomValue, Request, Username};
 use crate::time::Lifetime;
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_294_448);
@@ -95,6 +96,48 @@ fn a_good_knock_is_granted_once() {
     assert_eq!(again.reason, Reason::Replay);
     assert_eq!(again.first_seen.unwrap().at, NOW);
     assert_eq!(gate.expire(granted.until).len(), 1);
+}
+
+fn with_cycle(close: Option<&str>) -> Stanza {
+    let template = |text: &str| Template::parse(text).unwrap();
+    let run_as = RunAs { user: None, group: None, sudo: None, timeout: Duration::from_secs(30) };
+    let cycle = CommandCycle { open: template("/bin/open $PORT"), close: close.map(template), run_as };
+    Stanza { cycle: Some(cycle), ..stanza(1, "key") }
+}
+
+/// The closing command closes what both have opened, so it must not come before the later end.
+#[test]
+fn a_cycle_is_renewed_and_never_shortened() {
+    let mut gate = gate(vec![with_cycle(Some("/bin/close $IP"))]);
+    let mut open = |ports: &str, timeout: Option<u32>| {
+        let timeout = timeout.map(|secs| ClientTimeout::new(secs).unwrap());
+        let message = Message { timeout, ..message(ports, NOW) };
+        match gate.handle(&packet(&message, "key", Some(&hmac("hmac key"))), NOW) {
+            Verdict::Open(opening) => opening,
+            other => panic!("not opened: {other:?}"),
+        }
+    };
+    let ends = |opening: &Opening| NOW.until(opening.grant.until).as_secs();
+    let first = open("tcp/22", Some(60));
+    let shorter = open("tcp/22", Some(5));
+    assert_eq!((ends(&first), ends(&shorter)), (60, 60));
+    assert_eq!(shorter.supersedes, [first.grant]);
+    let other = open("udp/53", Some(1000));
+    assert_eq!((ends(&other), other.supersedes.len()), (300, 1));
+    assert_eq!(other.grant.access.ports().unwrap().to_string(), "udp/53,tcp/22");
+    assert_eq!(gate.grants().count(), 1);
+    assert!(gate.take(Grant::is_closed_by_command).len() == 1 && gate.next_deadline().is_none());
+}
+
+#[test]
+fn a_cycle_without_a_close_has_no_end() {
+    let mut gate = gate(vec![with_cycle(None)]);
+    let opened = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    assert_eq!((gate.grants().count(), gate.next_deadline()), (0, None));
+    assert!(opened.errand(Half::Open).is_some() && opened.errand(Half::Close).is_none());
+    let again = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    assert_eq!(again.id, GrantId(2), "its number is used up");
+    assert_eq!(refusal(gate.handle(&knock("tcp/80", NOW), NOW)).reason, Reason::PortDenied);
 }
 
 /// The stanza of the last knock from an address is a guess about the next one, and nothing more.

@@ -92,21 +92,21 @@ impl Access {
         }
     }
 
-    /// Whether this lets through all that `older` does, by the same way.
+    /// Whether this lets through all that `older` does, by the same way. Of commands nobody knows what they let through: what
+    /// counts is that the same one closes both.
     pub fn covers(&self, older: &Access) -> bool {
         let ports = match (self.ports(), older.ports()) {
             (None, None) => true,
             (Some(ports), Some(older)) => ports.contains_all(older),
             _ => false,
         };
-        ports
-            && match (self, older) {
-                (Access::Open(_), Access::Open(_)) => true,
-                (Access::Local { to, .. }, Access::Local { to: older, .. }) => to == older,
-                (Access::Forward(forward), Access::Forward(older)) => forward.same_way(older),
-                (Access::Cycle(cycle), Access::Cycle(older)) => cycle.undoes(older),
-                _ => false,
-            }
+        match (self, older) {
+            (Access::Open(_), Access::Open(_)) => ports,
+            (Access::Local { to, .. }, Access::Local { to: older, .. }) => ports && to == older,
+            (Access::Forward(forward), Access::Forward(older)) => ports && forward.same_way(older),
+            (Access::Cycle(cycle), Access::Cycle(older)) => cycle.undoes(older),
+            _ => false,
+        }
     }
 
     /// The name that must be looked up before anything can be opened.

@@ -103,6 +103,14 @@ impl Cycle {
 }
 
 impl Grant {
+    /// Takes the place of an older grant that the same command closes: what that opened stays open to the later end.
+    pub fn take_over(&mut self, older: &Grant) {
+        if let (Access::Cycle(cycle), Some(ports)) = (&mut self.access, older.access.ports()) {
+            cycle.ports = cycle.ports.with(ports);
+            self.until = self.until.max(older.until);
+        }
+    }
+
     pub fn cycle(&self) -> Option<&Cycle> {
         match &self.access {
             Access::Cycle(cycle) => Some(cycle),

@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::process::Signal;
+
 use crate::support::gpg::{Home, keys};
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, READY, Settings};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, within};
+use crate::support::{PATIENCE, is_root, within};
 
 #[test]
 fn a_command_of_either_client_runs_once_and_tells_how_it_ended() {
@@ -35,7 +37,7 @@ fn a_command_of_either_client_runs_once_and_tells_how_it_ended() {
 fn words_are_cut_as_a_shell_would_but_nothing_is_expanded() {
     let site = Site::new("", "");
     let daemon = site.daemon();
-    let script = site.script("show", "for word; do printf '[%s]' \"$word\"; done");
+    let script = site.files.script("show", "for word; do printf '[%s]' \"$word\"; done");
     site.command(Maker::Ours, &format!("{} a 'b  c' \"d'e\" $HOME *.c ;id |x > y `z` f\\ g", script.display()));
     daemon.logs.expect(&["[a][b  c][d'e][$HOME][*.c][;id][|x][>][y][`z`][f g]"]);
     for (command, why) in
@@ -53,7 +55,7 @@ fn words_are_cut_as_a_shell_would_but_nothing_is_expanded() {
 fn a_command_gets_a_clean_environment_and_no_descriptors() {
     let site = Site::signed();
     let daemon = site.daemon();
-    let script = site.script(
+    let script = site.files.script(
         "look",
         &format!(
             "cd {0} || exit 1; env > env; echo \"$OLDPWD\" > where; cut -d ' ' -f 5 /proc/$$/stat > group; echo $$ > pid",
@@ -104,7 +106,7 @@ fn a_command_runs_as_the_user_and_group_of_its_stanza_and_no_other_group() {
     let site = Site::new(lines, "");
     fs::set_permissions(site.files.path(), fs::Permissions::from_mode(0o777)).expect("our own directory");
     let daemon = site.daemon();
-    let script = site.script("who", "echo uid=$(id -u) groups=$(id -G)");
+    let script = site.files.script("who", "echo uid=$(id -u) groups=$(id -G)");
     site.command(Maker::Ours, &script.display().to_string());
     daemon.logs.expect(&[&format!("uid={uid} groups={groups}")]);
     daemon.stop();
@@ -132,10 +134,10 @@ fn nothing_a_command_does_delays_a_knock() {
     let daemon = site.daemon();
     let marker = format!("{}", 100_000 + std::process::id());
     let nasty = [
-        site.script("hang", &format!("sleep {marker}")),
-        site.script("stubborn", &format!("trap '' TERM; while :; do sleep {marker}; done")),
-        site.script("flood", "exec yes 0123456789012345678901234567890123456789"),
-        site.script("leave", &format!("for i in 1 2 3; do sleep {marker} & done; exit 0")),
+        site.files.script("hang", &format!("sleep {marker}")),
+        site.files.script("stubborn", &format!("trap '' TERM; while :; do sleep {marker}; done")),
+        site.files.script("flood", "exec yes 0123456789012345678901234567890123456789"),
+        site.files.script("leave", &format!("for i in 1 2 3; do sleep {marker} & done; exit 0")),
     ];
     for script in &nasty {
         site.command(Maker::Ours, &script.display().to_string());
@@ -175,6 +177,41 @@ fn so_many_at_a_time_and_no_more() {
     assert!(daemon.logs.count_of(2, 0, &["ended ", "reason=busy"], PATIENCE), "{}", daemon.logs.text());
     assert!(daemon.logs.count_of(10, 0, &["ended "], PATIENCE), "{}", daemon.logs.text());
     daemon.stop();
+}
+
+/// By the signature of either client.
+#[test]
+fn a_signed_command_is_run_and_its_signal_told() {
+    let site = Site::signed();
+    let daemon = site.daemon();
+    for maker in [Maker::Ours, Maker::Original] {
+        let mark = daemon.logs.mark();
+        site.command(maker, "/bin/sh -c 'echo it; kill -KILL $$'");
+        daemon.logs.expect_after(mark, &["output ", " it"]);
+        daemon.logs.expect_after(mark, &["ended ", "signal=9"]);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_reload_and_the_end_of_the_daemon_leave_what_runs_alone() {
+    let site = Site::new("", "");
+    let log = site.file("log");
+    let slow = site.files.script("slow", &format!("echo begin >> {0}; sleep 2; echo end >> {0}", log.display()));
+    let mut daemon = site.daemon();
+    let told = |line: &str| fs::read_to_string(&log).unwrap_or_default().lines().filter(|told| *told == line).count();
+    site.command(Maker::Ours, &slow.display().to_string());
+    assert!(within(PATIENCE, || told("begin") == 1), "{}", daemon.logs.text());
+    daemon.signal(Signal::HUP);
+    daemon.logs.expect(&["Re-starting fwknopd"]);
+    daemon.logs.expect(&["ended ", "status=0"]);
+    assert_eq!(told("end"), 1);
+    site.command(Maker::Ours, &slow.display().to_string());
+    assert!(within(PATIENCE, || told("begin") == 2), "{}", daemon.logs.text());
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().success());
+    assert_eq!(told("end"), 1, "the daemon has waited");
+    assert!(within(PATIENCE, || told("end") == 2), "it ended with the daemon");
 }
 
 #[test]
@@ -247,16 +284,6 @@ impl Site {
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
-
-    fn script(&self, name: &str, body: &str) -> std::path::PathBuf {
-        let path = self.files.write(name, &format!("#!/bin/sh\n{body}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
-        path
-    }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// Those that this test has started, known by their argument.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, READY, Settings, bounded, said};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, within};
+use crate::support::{PATIENCE, is_root, within};
 
 /// The same file, the same packets, both daemons.
 #[test]
@@ -61,7 +61,8 @@ fn variables_are_filled_in_as_by_the_original() {
 fn the_environment_says_who_what_and_until_when() {
     let site = Site::new();
     let user = if is_root() { "nobody" } else { "root" };
-    let look = site.script("look", &format!("(id -un; env) > {}/$FWKNOP_CYCLE; exit 3", site.files.path().display()));
+    let look =
+        site.files.script("look", &format!("(id -un; env) > {}/$FWKNOP_CYCLE; exit 3", site.files.path().display()));
     site.access(&format!(
         "CMD_CYCLE_OPEN {0} 'a b'\nCMD_CYCLE_CLOSE {0}\nCMD_CYCLE_TIMER 600\nMAX_FW_TIMEOUT 2\nCMD_EXEC_USER {user}\n",
         look.display()
@@ -201,7 +202,7 @@ fn the_end_of_the_daemon_closes_or_keeps_as_configured() {
 #[test]
 fn commands_that_hang_are_in_nobodys_way() {
     let site = Site::new();
-    let open = site.script(
+    let open = site.files.script(
         "open",
         &format!("echo begin $1 >> {0}; [ $1 = 80 ] || sleep 60; echo end $1 >> {0}", site.log().display()),
     );
@@ -274,6 +275,30 @@ fn what_a_cycle_does_not_permit_is_not_run() {
     assert!(site.told().is_empty(), "{:?}", site.told());
 }
 
+/// Without one before, the firewall is made ready when a stanza needs it.
+#[test]
+fn a_reload_that_needs_the_firewall_sets_it_up() {
+    let site = Site::new();
+    site.world.serve(&[2201]);
+    site.world.drop_by_nftables();
+    site.cycle(60, "");
+    let before = site.ruleset();
+    let daemon = site.daemon(Maker::Ours);
+    site.knock(Maker::Ours, &["-A", "tcp/2201"]);
+    site.told_by(1, &daemon);
+    assert_eq!(site.ruleset(), before);
+    site.access("OPEN_PORTS tcp/2201\n");
+    daemon.signal(Signal::HUP);
+    daemon.logs.expect(&["Re-starting fwknopd"]);
+    site.knock(Maker::Ours, &["-A", "tcp/2201"]);
+    assert!(site.world.v4().opens(2201), "{}", daemon.logs.text());
+    // Its keys are still there, so it waits for its end.
+    assert_eq!(site.grants().len(), 2);
+    daemon.stop();
+    assert_eq!(site.told()[1..], [format!("close {CLIENT} 2201")]);
+    assert_eq!(site.ruleset(), before);
+}
+
 /// A program that is not there has closed nothing: it is tried until it is.
 #[test]
 fn a_close_that_cannot_be_run_is_tried_again() {
@@ -288,7 +313,7 @@ fn a_close_that_cannot_be_run_is_tried_again() {
     daemon.logs.expect(&["there is no program", "late"]);
     site.knock(Maker::Ours, &["-A", "tcp/22"]);
     daemon.logs.expect(&["cycle=close reason=failed"]);
-    site.script("late", &format!("echo late >> {}", site.log().display()));
+    site.files.script("late", &format!("echo late >> {}", site.log().display()));
     daemon.logs.expect(&["close ", "grant=1", "reason=expired"]);
     assert_eq!(site.told(), ["open", "late"]);
     assert_eq!(daemon.logs.count(&["cycle=close reason=failed"]), 1, "{}", daemon.logs.text());
@@ -309,7 +334,7 @@ impl Site {
         let client = Client::new(&format!("[x]\nSPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\nKEY key\nHMAC_KEY tag\n"));
         let site = Self { world, settings, client, files: Scratch::new() };
         fs::set_permissions(site.files.path(), fs::Permissions::from_mode(0o777)).expect("our own directory");
-        site.script("tell", &format!("echo \"$@\" >> {}", site.log().display()));
+        site.files.script("tell", &format!("echo \"$@\" >> {}", site.log().display()));
         site
     }
 
@@ -366,16 +391,6 @@ impl Site {
     fn ruleset(&self) -> String {
         self.world.server.run("nft", &["list", "ruleset"])
     }
-
-    fn script(&self, name: &str, body: &str) -> PathBuf {
-        let path = self.files.write(name, &format!("#!/bin/sh\n{body}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
-        path
-    }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 const KEYS: &str = "SOURCE ANY\nKEY key\nHMAC_KEY tag\n";

@@ -156,6 +156,27 @@ fn who_is_taken_away_is_shut_out_at_once_and_nobody_else_notices() {
     daemon.stop();
 }
 
+/// What a command has opened, its command closes.
+#[test]
+fn who_is_taken_away_is_shut_out_by_command_as_well() {
+    let (team, keys) = (Team::new(), keys());
+    team.add("ben", &keys.client_rsa, BEN);
+    let log = team.settings.path("log");
+    let file = team.settings.path("users").join("ben.conf");
+    let cycle =
+        ["OPEN", "CLOSE"].map(|half| format!("CMD_CYCLE_{half} /bin/sh -c 'echo {half} >> {}'\n", log.display()));
+    let stanza = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{stanza}\n{}CMD_CYCLE_TIMER 60\n", cycle.concat())).unwrap();
+    let daemon = team.daemon();
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    team.knock(&keys.client_rsa, BEN);
+    assert!(within(PATIENCE, || told() == "OPEN\n"), "{}", daemon.logs.text());
+    team.done(&["user", "suspend", "ben", "--yes"]);
+    assert!(within(PATIENCE, || told() == "OPEN\nCLOSE\n"), "{}", daemon.logs.text());
+    daemon.logs.expect(&["close ", "grant=1"]);
+    daemon.stop();
+}
+
 /// A certificate may stand in several stanzas: what the suspended one opened is closed, and nothing else.
 #[test]
 fn what_a_stanza_opened_ends_with_it_even_if_its_user_may_still_do_something_else() {

@@ -26,6 +26,11 @@ pub fn within(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Without it, a test has no other users in its namespace.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// How long anything may take on a busy machine before a test calls it broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,7 +1,7 @@
 //! A short-lived directory of a test's own. Short names, because a GnuPG home holds sockets, and those end at 107 bytes.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub struct Scratch(tempfile::TempDir);
@@ -24,6 +24,13 @@ impl Scratch {
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.join(name);
         write_private(&path, content);
+        path
+    }
+
+    /// Writes a shell script that may be run.
+    pub fn script(&self, name: &str, body: &str) -> PathBuf {
+        let path = self.write(name, &format!("#!/bin/sh\n{body}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
         path
     }
 }
