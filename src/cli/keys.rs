@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::consent::NotDone;
-use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE};
+use super::{EXIT_ATTENTION, EXIT_DECLINED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_OK, EXIT_UNFIT, EXIT_USAGE};
 use crate::config::Complaints;
 use crate::crypto::openpgp::sequoia::{About, AboutKey, Certificate};
 use crate::crypto::openpgp::{Fingerprint, Role};
@@ -31,6 +31,9 @@ pub enum Ended {
     /// It has been said what needs attention.
     #[error("something needs attention")]
     Attention,
+    /// It has been said why.
+    #[error("the daemon would not work")]
+    Unfit,
     #[error(transparent)]
     NotDone(#[from] NotDone),
     #[error(transparent)]
@@ -75,6 +78,7 @@ impl Ended {
             Ended::Usage { .. } => EXIT_USAGE,
             Ended::NotFound { .. } | Ended::Manage(ManageError::NoKey { .. }) => EXIT_NOT_FOUND,
             Ended::Attention => EXIT_ATTENTION,
+            Ended::Unfit => EXIT_UNFIT,
             Ended::NotDone(NotDone::DryRun) => EXIT_OK,
             Ended::NotDone(_) => EXIT_DECLINED,
             _ => EXIT_FAILURE,

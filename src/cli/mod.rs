@@ -24,6 +24,8 @@ pub const EXIT_DECLINED: u8 = 3;
 pub const EXIT_NOT_FOUND: u8 = 4;
 /// `check`: it works, but something needs attention.
 pub const EXIT_ATTENTION: u8 = 5;
+/// `fwknopd check`: it would not start, or open nothing.
+pub const EXIT_UNFIT: u8 = 6;
 
 /// The form in which a user reads an error: what is wrong, its causes, and on the lines below what to do.
 pub fn describe(error: &dyn Error) -> String {

@@ -25,6 +25,12 @@ pub enum Error {
 pub fn prepare(path: &Path) -> Result<(), Error> {
     let unusable = |source| Error::Unusable { path: path.into(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+    look(path)
+}
+
+/// Refuses one that others can write to, or that is not there.
+pub fn look(path: &Path) -> Result<(), Error> {
+    let unusable = |source| Error::Unusable { path: path.into(), source };
     let found = fs::metadata(path).map_err(unusable)?;
     if ![0, geteuid().as_raw()].contains(&found.uid()) {
         return Err(Error::Owner { path: path.into(), owner: found.uid() });

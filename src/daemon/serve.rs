@@ -22,7 +22,7 @@ use super::start::Failed;
 use super::syslog::Syslog;
 use super::{detach, panics, run_dir, store};
 use crate::config::{Complaints, LoadOptions, ServerSettings};
-use crate::firewall::Firewall;
+use crate::firewall::{self, Firewall};
 use crate::gate::Gate;
 use crate::time::Timestamp;
 
@@ -129,6 +129,9 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
     let firewall = daemon.firewall.insert(firewall);
     for warning in set_up.warnings {
         daemon.journal.note(Level::Warning, warning);
+    }
+    for concern in firewall::forwarding(server.firewall.features) {
+        daemon.journal.note(Level::Warning, format!("{}: {}", concern.what, concern.advice));
     }
     firewall.claim(&mut |allow, until| daemon.gate.owner(allow, until));
     for grant in firewall.adopt(Timestamp::now())? {

@@ -63,6 +63,11 @@ impl Sources {
         Ok(())
     }
 
+    /// What could not be opened. What can is closed again at once.
+    pub fn failing(capture: &CaptureSettings) -> Vec<Error> {
+        places(capture).into_iter().filter_map(|place| Open::at(place).err()).collect()
+    }
+
     pub fn count(&self) -> usize {
         self.open.len()
     }

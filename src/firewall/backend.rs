@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::grant::Grant;
 use crate::net::Service;
 
-use super::{Entry, Error, Family, Name, Rule, Spot, Value};
+use super::{Concern, Entry, Error, Family, Name, Rule, Spot, Value};
 
 /// One kind of firewall, in words. [`Firewall`](super::Firewall) decides what happens, a [`Runner`](super::Runner) does it.
 pub trait Backend {
@@ -21,6 +21,16 @@ pub trait Backend {
 
     /// What is missing so that rules take effect; no steps when all is in place. Remembers where that is.
     fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error>;
+
+    /// What in the survey would keep grants from working, or makes them pointless, though set-up works. Called after set-up.
+    fn concerns(&self, _survey: &[Output], _opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+        Vec::new()
+    }
+
+    /// The steps of set-up, changed so that the kernel says what it thinks of them and carries none of them out.
+    fn rehearsal(&self, _set_up: &[Step]) -> Vec<Step> {
+        Vec::new()
+    }
 
     /// Asks, more cheaply than [`survey`](Self::survey), whether set-up is still in place.
     /// `None`: not known where it is.

@@ -9,7 +9,9 @@
 //! * What is not ours is never changed. What is ours says so, with its [`Tag`].
 
 mod backend;
+mod concern;
 mod error;
+mod forwarding;
 mod iptables;
 mod memory;
 mod netlink;
@@ -26,10 +28,13 @@ use std::time::Duration;
 
 use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
+use crate::net::Service;
 use crate::time::{Lifetime, Timestamp};
 
 pub use backend::{Backend, Change, Command, Element, Line, Output, SetUp, Step, Verb};
+pub use concern::Concern;
 pub use error::Error;
+pub use forwarding::forwarding;
 pub use iptables::{Chains, Iptables, Role, TableChain, TableChainError, TablesSettings};
 use memory::Memory;
 pub use memory::Owner;
@@ -79,6 +84,31 @@ impl Firewall {
         // next grant looks again.
         self.seen = before.map(|number| number.wrapping_add(set_up.steps.len() as u32));
         Ok(set_up)
+    }
+
+    /// What would keep grants from working: looks, as set-up does, and changes nothing. `opens` tells which services of this
+    /// machine grants may open.
+    pub fn check(&mut self, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+        let grave = |error: Error| Concern::told(true, &with_cause(&error), LOOK);
+        if let Err(error) = self.generation() {
+            return vec![grave(error)];
+        }
+        let survey = match self.run(&self.backend.survey()) {
+            Ok(survey) => survey,
+            Err(error) => return vec![grave(error)],
+        };
+        let set_up = match self.backend.set_up(&survey) {
+            Ok(set_up) => set_up,
+            Err(error) => return vec![grave(error)],
+        };
+        let mut concerns: Vec<Concern> =
+            set_up.warnings.iter().map(|warning| Concern::told(false, warning, LOOK)).collect();
+        concerns.extend(self.backend.concerns(&survey, opens));
+        // What the kernel lacks, it says when it is asked for it.
+        if let Err(error) = self.run(&self.backend.rehearsal(&set_up.steps)) {
+            concerns.push(Concern::grave(with_cause(&error), LACKING));
+        }
+        concerns
     }
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
@@ -325,6 +355,17 @@ impl Adopted {
         Some(Grant { id, allow, access, at, lifetime, until, certificate, knock: None })
     }
 }
+
+fn with_cause(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+const LOOK: &str = "look at the whole firewall with: fwknopd --fw-list-all";
+const LACKING: &str = "the kernel may lack a module that this needs (nf_tables, nft_ct, nft_nat, nft_masq): load it with modprobe, or \
+                       start the kernel that is installed";
 
 /// No grant lasts longer.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);

@@ -62,8 +62,8 @@ pub fn warnings(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Vec<Strin
         let meet = other.family == access.family || [other.family, access.family].contains(&super::Family::Inet);
         if other != *access && meet {
             warnings.push(format!(
-                "the chain '{other}' drops {} too: what is opened in '{access}' stays closed there unless it accepts it \
-                 as well",
+                "the chain '{other}' drops {} too: what is opened in '{access}' stays closed there; let that chain accept \
+                 it as well, or drop in one chain only",
                 hook.packets()
             ));
         }

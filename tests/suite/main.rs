@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod captures;
+mod check;
 mod client;
 mod commands;
 mod config;

@@ -1,8 +1,10 @@
-//! `fwknopd key …`, `fwknopd user …` and `fwknopd grants`: the server's keys, who may knock, and what is open.
+//! `fwknopd key …`, `fwknopd user …`, `fwknopd grants` and `fwknopd check`: the server's keys, who may knock, what is open,
+//! and whether the daemon would work.
 //!
 //! A user is a file in a folder of access files and a certificate in the server's keyring. Every change is shown before it is
 //! made; the whole configuration is checked before a running daemon is told to read it.
 
+mod check;
 mod grants;
 mod key;
 mod user;
@@ -48,6 +50,8 @@ enum Command {
     User(user::User),
     /// What is open now
     Grants(grants::Grants),
+    /// Tell what would keep the daemon from working, before it is started
+    Check(check::Check),
     /// Print what lets a shell complete options, names of users and fingerprints
     Completions {
         /// Load it with: source <(fwknopd completions bash)
@@ -77,7 +81,7 @@ struct Places {
 
 /// The words of a subcommand, if that is what was typed.
 pub fn asked(words: &[OsString]) -> bool {
-    words.get(1).is_some_and(|word| ["key", "user", "grants", "completions"].iter().any(|known| word == known))
+    words.get(1).is_some_and(|word| ["key", "user", "grants", "check", "completions"].iter().any(|known| word == known))
 }
 
 /// All of the program's command line, for a shell that completes it.
@@ -97,6 +101,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Command::Key(command) => key::run(command, &places),
         Command::User(command) => user::run(command, &places),
         Command::Grants(command) => grants::run(command, &places),
+        Command::Check(command) => command.run(&places),
         Command::Completions { shell } => say(&completions::script(shell, "fwknopd")),
     };
     match done {

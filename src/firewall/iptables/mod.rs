@@ -10,6 +10,7 @@
 //! jump they are pointless; rules are removed by what they say, never by their number. Pure: renders and reads, acts never.
 
 mod chain;
+mod concern;
 mod plan;
 mod restore;
 mod save;
@@ -19,10 +20,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::backend::{Backend, Change, Command, Line, Output, SetUp, Step};
+use super::concern::Concern;
 use super::error::Error;
 use super::rule::{Entry, Rule};
 use super::settings::{Features, FirewallSettings};
 use crate::grant::Grant;
+use crate::net::Service;
 pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
 pub use restore::{LARGEST, program, refused_line, transaction, weight};
 use save::{Save, Table};
@@ -175,6 +178,10 @@ impl Backend for Iptables {
         self.tried = true;
         let places: Vec<&str> = self.roles().map(|(_, chain)| &*chain.to).collect();
         Ok(SetUp { place: places.join(", "), steps, warnings })
+    }
+
+    fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+        concern::concerns(&Save::read(&self.versions, survey), &self.tables.chains.of(Role::Input).from, opens)
     }
 
     fn check(&self) -> Option<Step> {

@@ -12,6 +12,8 @@ pub struct Save(BTreeMap<(Version, String), Table>);
 #[derive(Debug, Default)]
 pub struct Table {
     chains: Vec<String>,
+    /// Of base chains: `DROP`.
+    policies: BTreeMap<String, String>,
     /// Chain and words, in the order of evaluation within their chain.
     rules: Vec<(String, Vec<String>)>,
 }
@@ -33,7 +35,7 @@ impl Save {
     }
 
     pub fn table(&self, version: Version, name: &str) -> &Table {
-        const EMPTY: &Table = &Table { chains: Vec::new(), rules: Vec::new() };
+        const EMPTY: &Table = &Table { chains: Vec::new(), policies: BTreeMap::new(), rules: Vec::new() };
         self.0.get(&(version, name.to_owned())).unwrap_or(EMPTY)
     }
 
@@ -45,7 +47,12 @@ impl Save {
 impl Table {
     fn read_line(&mut self, line: &str) {
         if let Some(chain) = line.strip_prefix(':') {
-            self.chains.extend(chain.split(' ').next().map(str::to_owned));
+            let mut words = chain.split(' ').map(str::to_owned);
+            let Some(name) = words.next() else { return };
+            if let Some(policy) = words.next().filter(|policy| policy != "-") {
+                self.policies.insert(name.clone(), policy);
+            }
+            self.chains.push(name);
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let mut words = words(rule).into_iter();
             if let Some(chain) = words.next() {
@@ -60,6 +67,14 @@ impl Table {
 
     pub fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a [String]> {
         self.rules.iter().filter(move |(known, _)| known == chain).map(|(_, words)| &**words)
+    }
+
+    pub fn all_rules(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.rules.iter().map(|(chain, words)| (&**chain, &**words))
+    }
+
+    pub fn policy(&self, chain: &str) -> Option<&str> {
+        self.policies.get(chain).map(String::as_str)
     }
 
     pub fn count(&self, chain: &str) -> usize {

@@ -13,16 +13,19 @@
 //! by their position; where the administrator moved the jump, it stays. Pure: renders and reads, acts never.
 
 mod changes;
+mod concern;
 mod slot;
 
 use std::time::Duration;
 
 use super::backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
+use super::concern::Concern;
 use super::error::Error;
 use super::place;
 use super::rule::{Entry, Rule, Spot};
 use super::ruleset::Ruleset;
 use super::settings::{ChainPlace, Features, FirewallSettings, Hook};
+use crate::net::Service;
 use changes::{missing, removal};
 use slot::{Chain, Slot, Version};
 
@@ -131,6 +134,23 @@ impl Backend for Nftables {
         let warnings = places.all().flat_map(|(hook, place)| place::warnings(&ruleset, place, hook)).collect();
         self.places = Some(places);
         Ok(SetUp { place: names.join(", "), steps, warnings })
+    }
+
+    fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+        let Ok(ruleset) = read(survey) else { return Vec::new() };
+        let input = self.places.iter().filter_map(|places| concern::stateless(&ruleset, &places.input));
+        input.chain(concern::diverted(&ruleset, opens)).collect()
+    }
+
+    fn rehearsal(&self, set_up: &[Step]) -> Vec<Step> {
+        let rehearse = |step: &Step| match step {
+            Step::Command(Command { program, args, stdin }) => {
+                let args = [String::from("-c")].into_iter().chain(args.iter().cloned()).collect();
+                Some(Step::Command(Command { program, args, stdin: stdin.clone() }))
+            }
+            _ => None,
+        };
+        set_up.iter().filter_map(rehearse).collect()
     }
 
     fn check(&self) -> Option<Step> {
