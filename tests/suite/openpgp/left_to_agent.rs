@@ -46,11 +46,14 @@ fn nobody_else_waits_for_a_silent_agent() {
     let daemon = site.daemon();
     let silent = site.agent_played_by(|_| thread::sleep(PATIENCE * 2));
     site.knock(OPENPGP);
+    site.knock(OPENPGP);
     site.knock(SHARED_KEY);
     assert!(site.world.v4().opens(SHARED_KEY), "{}", daemon.logs.text());
     assert_eq!(daemon.logs.count(&["reason=gpg-engine"]), 0, "it is still being waited for");
     daemon.logs.expect(&["refuse", "reason=gpg-engine"]);
     daemon.logs.expect(&["has not answered for 5 seconds"]);
+    let both = || daemon.logs.count(&["reason=gpg-engine"]) == 2;
+    assert!(within(Duration::from_secs(3), both), "the second waits for the first, and no longer");
     // The next packet does not wait: the agent is left alone for a while.
     let mark = daemon.logs.mark();
     site.knock(OPENPGP);

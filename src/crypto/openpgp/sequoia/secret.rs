@@ -1,6 +1,6 @@
 //! A secret key that decrypts, wherever it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sequoia_openpgp as pgp;
 
@@ -34,15 +34,18 @@ pub(super) struct Held {
     outage: Arc<Outage>,
     /// Of this key alone: its card, its passphrase.
     own: Outage,
+    /// One message after the other, so that those behind it need not find out for themselves that the agent is silent.
+    turn: Mutex<()>,
 }
 
 impl Held {
     pub fn new(key: AgentKey, outage: Arc<Outage>) -> Self {
-        Self { key, outage, own: Outage::default() }
+        Self { key, outage, own: Outage::default(), turn: Mutex::default() }
     }
 
     /// Whether the message is for us is not known when this fails.
     fn decrypt(&self, message: &PKESK, cipher: Option<SymmetricAlgorithm>) -> Result<Decrypted, Unavailable> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.outage.rests() {
             return Err(Unavailable);
         }
