@@ -89,8 +89,8 @@ fn what_is_no_agent_is_told_at_start_and_later() {
 #[test]
 fn a_silent_agent_does_not_hold_up_the_start_for_long() {
     let site = Site::new();
-    let socket = site.agent_played_by(|_| thread::sleep(PATIENCE * 2));
-    site.refuses_to_start("has not answered for 5 seconds", "gpgconf --kill");
+    let socket = site.agent_played_by(|_| thread::sleep(PATIENCE * 3));
+    site.refuses_to_start("has not answered for 20 seconds", "gpgconf --kill");
     fs::remove_file(socket).expect("our own socket");
 }
 
@@ -185,7 +185,7 @@ impl Site {
     /// Where the keyring is named.
     fn refuses(&self, mut command: std::process::Command, what: &str, advice: &str) {
         command.arg("--exit-parse-config");
-        let output = bounded(command, PATIENCE);
+        let output = bounded(command, PATIENCE * 2);
         let text = said(&output);
         assert!(!output.status.success(), "{text}");
         let place = format!("{}:2: ", self.settings.path("access.conf").display());
@@ -200,7 +200,8 @@ impl Site {
     fn agent_played_by(&self, play: fn(UnixStream)) -> std::path::PathBuf {
         self.home.end_agent();
         let socket = self.home.path().join("S.gpg-agent");
-        let _ = fs::remove_file(&socket);
+        // It takes its socket away itself, and would take ours.
+        assert!(within(PATIENCE, || !socket.exists()), "the agent does not end");
         let listener = UnixListener::bind(&socket).expect("our own directory");
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
