@@ -157,12 +157,14 @@ impl Daemon<'_> {
 
     fn run_turns(&mut self) {
         while let Some(turn) = self.aside.cycles.next() {
-            let (errand, told) = (turn.errand.clone(), matches!(turn.part, Part::CloseAgain(_)));
+            let (errand, part) = (turn.errand.clone(), turn.part);
             if !self.aside.cycles.start(turn) {
                 break;
             }
-            if !told {
-                self.journal.running(&errand);
+            match part {
+                Part::Open => self.journal.running(&errand),
+                Part::Close(why) => self.journal.closing(&errand, why),
+                Part::CloseAgain(_) => {}
             }
         }
     }

@@ -183,6 +183,14 @@ impl Journal {
         self.note(Level::Info, line);
     }
 
+    /// A command is about to close something.
+    pub fn closing(&mut self, errand: &Errand, why: Closed) {
+        if why == Closed::Expired {
+            self.note(Level::Info, legacy::timed_out(errand));
+        }
+        self.running(errand);
+    }
+
     /// A command has ended, or could not be run. What it said comes first.
     pub fn ran(&mut self, errand: &Errand, ended: &Result<Ended, command::Error>) {
         let label = label(errand);

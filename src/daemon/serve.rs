@@ -201,15 +201,16 @@ fn clean_up(daemon: &mut Daemon<'_>) {
     if !daemon.flush_at_exit {
         return;
     }
-    daemon.close_all_cycles();
-    let Some(firewall) = &mut daemon.firewall else { return };
-    match firewall.flush() {
-        Ok(()) => {
-            let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
-            let unclosed = unclosed.filter(|grant| grant.cycle().is_none());
-            let open = daemon.gate.grants().chain(unclosed);
-            open.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
+    // First what needs no patience.
+    if let Some(firewall) = &mut daemon.firewall {
+        match firewall.flush() {
+            Ok(()) => {
+                let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
+                let flushed = daemon.gate.grants().chain(unclosed).filter(|grant| grant.cycle().is_none());
+                flushed.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
+            }
+            Err(error) => daemon.journal.trouble(&error),
         }
-        Err(error) => daemon.journal.trouble(&error),
     }
+    daemon.close_all_cycles();
 }

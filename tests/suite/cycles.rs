@@ -178,6 +178,7 @@ fn the_end_of_the_daemon_closes_or_keeps_as_configured() {
     site.told_by(1, &daemon);
     daemon.signal(Signal::TERM);
     daemon.logs.expect(&["close ", "grant=1", "reason=exit"]);
+    assert!(!daemon.logs.text().contains("Timer expired"), "{}", daemon.logs.text());
     assert_eq!(site.told()[1..], [format!("close {CLIENT} 22")]);
     drop(daemon);
 
@@ -225,6 +226,32 @@ fn commands_that_hang_are_in_nobodys_way() {
     assert!(daemon.logs.count_of(8, 0, &["close ", "reason=expired"], PATIENCE), "{}", daemon.logs.text());
     assert_eq!(daemon.logs.count(&["cycle=open", "reason=timeout"]), 7);
     daemon.stop();
+}
+
+/// What is refused then leaves open what was.
+#[test]
+fn so_many_wait_to_be_opened_and_no_more() {
+    let site = Site::new();
+    let slow = site.files.script("slow", &format!("echo open >> {}; exec sleep 25", site.log().display()));
+    site.access(&format!(
+        "CMD_CYCLE_OPEN {}\nCMD_CYCLE_CLOSE {} close\nCMD_CYCLE_TIMER 60\n",
+        slow.display(),
+        site.tell()
+    ));
+    let daemon = site.daemon(Maker::Ours);
+    for _ in 0..67 {
+        site.knock(Maker::Ours, &["-A", "tcp/22"]);
+    }
+    daemon.logs.expect(&["too many commands that open something wait to be run already"]);
+    assert!(daemon.logs.count_of(2, 0, &["close ", "reason=failed"], PATIENCE), "{}", daemon.logs.text());
+    let open = site.grants();
+    assert_eq!((open.len(), &open[0]["grant"]), (1, &Value::from(65)));
+    assert_eq!(site.told(), ["open"], "one at a time for one access");
+    daemon.kill9();
+    let daemon = site.daemon(Maker::Ours);
+    daemon.logs.expect(&["adopt ", "grant=65"]);
+    daemon.stop();
+    assert_eq!(site.told(), ["open", "close"]);
 }
 
 /// Not before the store knows how to close it.

@@ -54,19 +54,16 @@ fn rules<'a>(access: &Access, at: &'a str, any: &'a str) -> Vec<(&'static str, &
     }
 }
 
-/// L36, and L37 or L38; L30 and L32 for cycles.
+/// L36, and L37 or L38; L30 for cycles.
 pub fn running(errand: &Errand) -> Vec<(Level, String)> {
     let at = stanza(errand);
     let command = shown(&errand.task.command());
-    if let Task::Cycle { half, .. } = &errand.task {
-        let (allow, stanza) = (errand.allow, errand.knock.stanza);
-        let line = match half {
-            Half::Open => format!("{at}Running CMD_CYCLE_OPEN command: {command}"),
-            Half::Close => {
-                format!("[{allow}] (stanza #{stanza}) Timer expired, running CMD_CYCLE_CLOSE command: {command}")
-            }
-        };
-        return vec![(Level::Info, line)];
+    match &errand.task {
+        Task::Message(_) => {}
+        Task::Cycle { half: Half::Open, .. } => {
+            return vec![(Level::Info, format!("{at}Running CMD_CYCLE_OPEN command: {command}"))];
+        }
+        Task::Cycle { half: Half::Close, .. } => return Vec::new(),
     }
     let RunAs { user, group, .. } = &errand.run_as;
     let run = match user {
@@ -78,6 +75,12 @@ pub fn running(errand: &Errand) -> Vec<(Level, String)> {
         }
     };
     vec![(Level::Info, format!("{at}Processing SPA Command message: command='{command}'.")), (Level::Info, run)]
+}
+
+/// L32.
+pub fn timed_out(close: &Errand) -> String {
+    let (allow, stanza, command) = (close.allow, close.knock.stanza, shown(&close.task.command()));
+    format!("[{allow}] (stanza #{stanza}) Timer expired, running CMD_CYCLE_CLOSE command: {command}")
 }
 
 /// L39. Of cycles the original says nothing.
