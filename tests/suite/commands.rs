@@ -126,6 +126,31 @@ fn sudo_is_asked_for_no_password_and_takes_no_options_of_strangers() {
     daemon.stop();
 }
 
+/// The real one, by a file that only this daemon sees.
+#[test]
+fn sudo_decides_by_its_own_rules() {
+    if !is_root() {
+        // It gains nothing in the namespace of an ordinary user, and says so.
+        return;
+    }
+    let stanza = "CMD_EXEC_USER nobody\nENABLE_CMD_SUDO_EXEC Y\nCMD_SUDO_EXEC_USER games\n";
+    let site = Site::new(stanza, "");
+    let rules = "nobody ALL=(games) NOPASSWD: /usr/bin/id\n";
+    let mut command = site.settings.command_with_file(&site.world, "/etc/sudoers", rules);
+    let mode = fs::Permissions::from_mode(0o440);
+    fs::set_permissions(site.settings.path("sudoers"), mode).expect("our own file");
+    command.arg("-f");
+    let daemon = Daemon::follow(command);
+    daemon.logs.expect(&[READY]);
+    site.command(Maker::Ours, "/usr/bin/id -un");
+    daemon.logs.expect(&["output ", " games"]);
+    daemon.logs.expect(&["ended ", "status=0"]);
+    site.command(Maker::Ours, "/usr/bin/env");
+    daemon.logs.expect(&["ended ", "status=1"]);
+    assert!(!daemon.logs.text().contains("SUDO_USER"), "{}", daemon.logs.text());
+    daemon.stop();
+}
+
 /// Hanging, ignoring TERM, talking without end, and leaving children behind that hold the pipe: each is ended in its time, and
 /// whoever knocks meanwhile is let in.
 #[test]

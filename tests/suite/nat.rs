@@ -268,7 +268,7 @@ impl Case {
         let settings = Settings::new(&gateway.world, &format!("{}{}", wall.conf(), self.conf), &access);
         let (from, to) = if self.way.is_v6() { (CLIENT_V6, SERVER_V6) } else { (CLIENT, SERVER) };
         let client = Client::new(&format!("[gate]\nSPA_SERVER {to}\nALLOW_IP {from}\nKEY key\nHMAC_KEY tag\n"));
-        let mut command = settings.command_with_hosts(&gateway.world, self.hosts);
+        let mut command = settings.command_with_file(&gateway.world, "/etc/hosts", self.hosts);
         command.arg("-f");
         let daemon = Daemon::follow(command);
         daemon.logs.expect(&[crate::support::peers::READY]);

@@ -82,12 +82,12 @@ impl Settings {
         self.finish(world.server.command(maker.daemon()))
     }
 
-    /// The same for our daemon, with an `/etc/hosts` of its own.
-    pub fn command_with_hosts(&self, world: &World, hosts: &str) -> Command {
-        self.dir.write("hosts", hosts);
+    /// The same for our daemon, with a file of its own in the place of one of the system's.
+    pub fn command_with_file(&self, world: &World, place: &str, text: &str) -> Command {
+        let file = self.dir.write(place.rsplit('/').next().unwrap_or(place), text);
         let mut command = world.server.command("unshare");
-        command.args(["-m", "sh", "-ec", r#"mount --bind "$0" /etc/hosts && exec "$@""#]);
-        command.arg(self.path("hosts")).arg(Maker::Ours.daemon());
+        command.args(["-m", "sh", "-ec", r#"mount --bind "$0" "$1" && shift && exec "$@""#]);
+        command.arg(file).arg(place).arg(Maker::Ours.daemon());
         self.finish(command)
     }
 
