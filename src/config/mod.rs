@@ -17,6 +17,7 @@ mod access;
 pub mod access_table;
 mod accounts;
 mod address;
+mod backend;
 mod complaint;
 mod date;
 mod facility;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::backend;
 use super::complaint::{Complaints, Place};
 use super::facility::Facility;
 use super::fwknop::Dialect;
@@ -179,7 +180,7 @@ pub(super) fn try_server(options: &LoadOptions) -> (ServerSettings, Complaints) 
     for setting in overrides {
         settings.add(&TABLE, vec![setting], &mut complaints);
     }
-    let resolved = Resolve { settings: &settings, options, complaints: &mut complaints }.server();
+    let resolved = Resolve::new(&settings, options, &mut complaints).server();
     (resolved, complaints)
 }
 
@@ -195,7 +196,7 @@ pub fn parse_server(path: &Path, text: &str) -> Result<(ServerSettings, Complain
         verbose: 0,
         directory: "/".into(),
     };
-    let resolved = Resolve { settings: &settings, options: &options, complaints: &mut complaints }.server();
+    let resolved = Resolve::new(&settings, &options, &mut complaints).server();
     complaints.judge(Some(resolved))
 }
 
@@ -209,6 +210,14 @@ struct Resolve<'a> {
     settings: &'a Settings,
     options: &'a LoadOptions,
     complaints: &'a mut Complaints,
+    backend: BackendName,
+}
+
+impl<'a> Resolve<'a> {
+    fn new(settings: &'a Settings, options: &'a LoadOptions, complaints: &'a mut Complaints) -> Self {
+        let backend = backend::choose(settings, complaints);
+        Self { settings, options, complaints, backend }
+    }
 }
 
 impl Resolve<'_> {
@@ -309,54 +318,20 @@ impl Resolve<'_> {
     }
 
     fn firewall(&mut self) -> FirewallSettings {
-        let backend = self.backend();
         FirewallSettings {
-            backend,
+            backend: self.backend,
             program: self.path("FIREWALL_EXE"),
             input: self.chain("NFT_INPUT_ACCESS"),
             forward: self.chain("NFT_FORWARD_ACCESS"),
             output: self.chain("NFT_OUTPUT_ACCESS"),
             features: Features {
-                forwarding: self.flag("ENABLE_IPT_FORWARDING"),
-                local_nat: self.flag("ENABLE_IPT_LOCAL_NAT"),
-                output: self.flag("ENABLE_IPT_OUTPUT"),
+                forwarding: self.switch("ENABLE_IPT_FORWARDING"),
+                local_nat: self.switch("ENABLE_IPT_LOCAL_NAT"),
+                output: self.switch("ENABLE_IPT_OUTPUT"),
                 destination: self.flag("ENABLE_DESTINATION_RULE"),
-                source_nat: self.flag("ENABLE_IPT_SNAT"),
+                source_nat: self.switch("ENABLE_IPT_SNAT"),
             },
-            tables: tables::resolve(self.settings, backend, self.complaints),
-        }
-    }
-
-    /// As it is named, else the one whose program is named, else what is installed.
-    fn backend(&mut self) -> BackendName {
-        let program = self.path("FIREWALL_EXE");
-        let file = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let by_program = file.as_deref().map(BackendName::of_program);
-        let named = self.settings.text("FIREWALL").map(BackendName::named);
-        if let (Some(None), Some(place)) = (&named, self.settings.place("FIREWALL")) {
-            let what = format!("FIREWALL {} is not supported yet", self.settings.text("FIREWALL").unwrap_or_default());
-            self.complaints.error(place, what, "write one of nftables, iptables");
-        }
-        let (Some(place), Some(file)) = (self.settings.place("FIREWALL_EXE"), file) else {
-            return named.flatten().unwrap_or_else(BackendName::installed);
-        };
-        match (named.flatten(), by_program.flatten()) {
-            (Some(named), Some(by_program)) if named != by_program => {
-                let what = format!("FIREWALL_EXE: {file} is not a program of {named}, which FIREWALL names");
-                self.complaints.error(place, what, "correct one of them, or remove FIREWALL_EXE");
-                named
-            }
-            (_, Some(by_program)) => by_program,
-            (named, None) => {
-                let known = matches!(&*file, "firewall-cmd" | "ipfw" | "pfctl");
-                let what = if known { "is not supported yet" } else { "is not a firewall program we know" };
-                self.complaints.error(
-                    place,
-                    format!("FIREWALL_EXE: {file} {what}"),
-                    "remove it, or name nft, iptables, or one of its variants",
-                );
-                named.unwrap_or(BackendName::Nftables)
-            }
+            tables: tables::resolve(self.settings, self.backend, self.complaints),
         }
     }
 
@@ -367,7 +342,7 @@ impl Resolve<'_> {
             _ => None,
         };
         let Checked::NftChain(chain) = self.settings.get(name)? else { return None };
-        if let (Some(user), Some(place)) = (user.filter(|user| !self.flag(user)), self.settings.place(name)) {
+        if let (Some(user), Some(place)) = (user.filter(|user| !self.switch(user)), self.settings.place(name)) {
             self.complaints.warn(place, format!("{name} has no effect without {user}"), "remove one, or set the other");
         }
         Some(chain.clone())
@@ -386,8 +361,8 @@ impl Resolve<'_> {
             );
         }
         NatSettings {
-            forwarding: self.flag("ENABLE_IPT_FORWARDING"),
-            local: self.flag("ENABLE_IPT_LOCAL_NAT"),
+            forwarding: self.switch("ENABLE_IPT_FORWARDING"),
+            local: self.switch("ENABLE_IPT_LOCAL_NAT"),
             names: self.settings.flag("ENABLE_NAT_DNS").unwrap_or(true),
             source: self.source_nat(),
             only_destination,
@@ -395,7 +370,7 @@ impl Resolve<'_> {
     }
 
     fn source_nat(&mut self) -> Option<SourceNat> {
-        let enabled = self.flag("ENABLE_IPT_SNAT");
+        let enabled = self.switch("ENABLE_IPT_SNAT");
         let text = self.settings.text("SNAT_TRANSLATE_IP").filter(|text| *text != PLACEHOLDER);
         let address = text.map(str::parse::<IpAddr>);
         if let Some(place) = self.settings.place("SNAT_TRANSLATE_IP") {
@@ -424,7 +399,7 @@ impl Resolve<'_> {
         if let (Some(_), Some(place)) = (self.settings.place(ours), self.settings.place(original)) {
             self.complaints.warn(place, format!("{original} has no effect beside {ours}"), "remove one of them");
         }
-        self.settings.flag(ours).or(self.settings.flag(original))
+        self.settings.flag(ours).or(tables::switch(self.settings, self.backend, original))
     }
 
     /// An option goes before the files; at the same level a folder goes before a file.
@@ -456,6 +431,10 @@ impl Resolve<'_> {
             self.complaints.error(place, "FWKNOP_RUN_DIR is not an absolute path", "write the path from / on");
         }
         run_dir
+    }
+
+    fn switch(&self, name: &str) -> bool {
+        tables::switch(self.settings, self.backend, name).unwrap_or(false)
     }
 
     fn flag(&self, name: &str) -> bool {

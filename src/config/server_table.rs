@@ -198,7 +198,7 @@ static VARIABLES: &[Variable] = &[
         Built,
         "which firewall opens the ports; without it the one that FIREWALL_EXE belongs to, or that is installed (ours)",
     ),
-    v("FIREWALL_EXE", Kind::Path, "", Built, "the firewall program: nft, iptables, iptables-legacy"),
+    v("FIREWALL_EXE", Kind::Path, "", Built, "the firewall program: nft, iptables, iptables-legacy, firewall-cmd"),
     v("NFT_INPUT_ACCESS", Kind::NftChain, "", Built, "the chain that gets our rule: family, table, chain (ours)"),
     v("NFT_FORWARD_ACCESS", Kind::NftChain, "", Built, "the same for forwarded packets (ours)"),
     v("NFT_OUTPUT_ACCESS", Kind::NftChain, "", Built, "the same for replies, with ENABLE_IPT_OUTPUT (ours)"),
@@ -214,26 +214,26 @@ static VARIABLES: &[Variable] = &[
     v("SNAT_TRANSLATE_IP", Kind::Text, "", Built, "to this address; without it to the one of this host (masquerade)"),
     v("ENABLE_IPT_OUTPUT", Kind::YesNo, "N", Built, "open the way back for replies"),
     v("ENABLE_IPT_COMMENT_CHECK", Kind::YesNo, "Y", Built, "iptables: refuse to start without the comment match"),
-    tables_chain("IPT_INPUT_ACCESS", INPUT[0]),
-    tables_chain("IPT_OUTPUT_ACCESS", OUTPUT[0]),
-    tables_chain("IPT_FORWARD_ACCESS", FORWARD[0]),
-    tables_chain("IPT_DNAT_ACCESS", DNAT[0]),
-    tables_chain("IPT_SNAT_ACCESS", SNAT_CHAIN[0]),
-    tables_chain("IPT_MASQUERADE_ACCESS", MASQUERADE[0]),
+    tables_chain("IPT_INPUT_ACCESS", INPUT),
+    tables_chain("IPT_OUTPUT_ACCESS", OUTPUT),
+    tables_chain("IPT_FORWARD_ACCESS", FORWARD),
+    tables_chain("IPT_DNAT_ACCESS", DNAT),
+    tables_chain("IPT_SNAT_ACCESS", SNAT_CHAIN),
+    tables_chain("IPT_MASQUERADE_ACCESS", MASQUERADE),
+    firewd("FLUSH_FIREWD_AT_INIT", "", "firewalld: as FLUSH_AT_INIT"),
+    firewd("FLUSH_FIREWD_AT_EXIT", "", "firewalld: as FLUSH_AT_EXIT"),
+    firewd("ENABLE_FIREWD_FORWARDING", "N", "firewalld: as ENABLE_IPT_FORWARDING, and goes before it"),
+    firewd("ENABLE_FIREWD_LOCAL_NAT", "N", "firewalld: as ENABLE_IPT_LOCAL_NAT, and goes before it"),
+    firewd("ENABLE_FIREWD_SNAT", "N", "firewalld: as ENABLE_IPT_SNAT, and goes before it"),
+    firewd("ENABLE_FIREWD_OUTPUT", "N", "firewalld: as ENABLE_IPT_OUTPUT, and goes before it"),
+    firewd("ENABLE_FIREWD_COMMENT_CHECK", "Y", "firewalld: refuse to start without the comment match"),
+    firewd_chain("FIREWD_INPUT_ACCESS", INPUT),
+    firewd_chain("FIREWD_OUTPUT_ACCESS", OUTPUT),
+    firewd_chain("FIREWD_FORWARD_ACCESS", FORWARD),
+    firewd_chain("FIREWD_DNAT_ACCESS", DNAT),
+    firewd_chain("FIREWD_SNAT_ACCESS", SNAT_CHAIN),
+    firewd_chain("FIREWD_MASQUERADE_ACCESS", MASQUERADE),
     // Other firewalls
-    other("FLUSH_FIREWD_AT_INIT", Kind::YesNo, YES, "firewalld: close at start what an earlier daemon left open"),
-    other("FLUSH_FIREWD_AT_EXIT", Kind::YesNo, YES, "firewalld: close everything at exit"),
-    other("ENABLE_FIREWD_FORWARDING", Kind::YesNo, NO, "firewalld: let packets ask for forwarding to inner hosts"),
-    other("ENABLE_FIREWD_LOCAL_NAT", Kind::YesNo, NO, "firewalld: let packets ask for other ports of this host"),
-    other("ENABLE_FIREWD_SNAT", Kind::YesNo, NO, "firewalld: rewrite the source of what is forwarded"),
-    other("ENABLE_FIREWD_OUTPUT", Kind::YesNo, NO, "firewalld: open the way back for replies"),
-    other("ENABLE_FIREWD_COMMENT_CHECK", Kind::YesNo, YES, "firewalld: refuse to start without the comment match"),
-    chain_of("FIREWD_INPUT_ACCESS", INPUT),
-    chain_of("FIREWD_OUTPUT_ACCESS", OUTPUT),
-    chain_of("FIREWD_FORWARD_ACCESS", FORWARD),
-    chain_of("FIREWD_DNAT_ACCESS", DNAT),
-    chain_of("FIREWD_SNAT_ACCESS", SNAT_CHAIN),
-    chain_of("FIREWD_MASQUERADE_ACCESS", MASQUERADE),
     other("FLUSH_IPFW_AT_INIT", Kind::YesNo, YES, "ipfw: close at start what an earlier daemon left open"),
     other("FLUSH_IPFW_AT_EXIT", Kind::YesNo, YES, "ipfw: close everything at exit"),
     other("IPFW_START_RULE_NUM", number(0, 131_071), &["10000"], "ipfw: number of our first rule"),
@@ -262,16 +262,20 @@ const fn tables_chain(name: &'static str, default: &'static str) -> Variable {
     v(name, Kind::Chain, default, Built, "iptables: target, table, from chain, jump position, to chain, rule position")
 }
 
-const fn chain_of(name: &'static str, fine: &'static [&'static str]) -> Variable {
-    other(name, Kind::Chain, fine, "chain and jump for one kind of rule")
+const fn firewd(name: &'static str, default: &'static str, doc: &'static str) -> Variable {
+    v(name, Kind::YesNo, default, Built, doc)
 }
 
-const INPUT: &[&str] = &["ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1"];
-const OUTPUT: &[&str] = &["ACCEPT, filter, OUTPUT, 1, FWKNOP_OUTPUT, 1"];
-const FORWARD: &[&str] = &["ACCEPT, filter, FORWARD, 1, FWKNOP_FORWARD, 1"];
-const DNAT: &[&str] = &["DNAT, nat, PREROUTING, 1, FWKNOP_PREROUTING, 1"];
-const SNAT_CHAIN: &[&str] = &["SNAT, nat, POSTROUTING, 1, FWKNOP_POSTROUTING, 1"];
-const MASQUERADE: &[&str] = &["MASQUERADE, nat, POSTROUTING, 1, FWKNOP_MASQUERADE, 1"];
+const fn firewd_chain(name: &'static str, default: &'static str) -> Variable {
+    v(name, Kind::Chain, default, Built, "the same for firewalld")
+}
+
+const INPUT: &str = "ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1";
+const OUTPUT: &str = "ACCEPT, filter, OUTPUT, 1, FWKNOP_OUTPUT, 1";
+const FORWARD: &str = "ACCEPT, filter, FORWARD, 1, FWKNOP_FORWARD, 1";
+const DNAT: &str = "DNAT, nat, PREROUTING, 1, FWKNOP_PREROUTING, 1";
+const SNAT_CHAIN: &str = "SNAT, nat, POSTROUTING, 1, FWKNOP_POSTROUTING, 1";
+const MASQUERADE: &str = "MASQUERADE, nat, POSTROUTING, 1, FWKNOP_MASQUERADE, 1";
 
 const FACILITIES: &[&str] = &[
     "LOG_DAEMON",

@@ -82,7 +82,8 @@ pub struct SetUp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub step: Step,
-    pub undo: Step,
+    /// `None`: it only looks.
+    pub undo: Option<Step>,
 }
 
 /// One thing to do. Its `Display` is what a dry run prints and what tests compare.

@@ -62,6 +62,7 @@ impl Firewall {
         let backend: Box<dyn Backend> = match settings.backend {
             BackendName::Nftables => Box::new(Nftables::new(settings)),
             BackendName::Iptables => Box::new(Iptables::new(settings)),
+            BackendName::Firewalld => Box::new(Iptables::through_firewalld(settings)),
         };
         let runner = Box::new(System::new(settings.program.clone()));
         Self { replies: settings.features.output, ..Self::with(backend, runner) }
@@ -231,7 +232,7 @@ impl Firewall {
     }
 
     fn open_all(&mut self, rules: &[Rule], now: Timestamp) -> Result<(), Error> {
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         let mut changed = Vec::new();
         for rule in rules {
             let lasts = now.until(rule.until);
@@ -242,7 +243,12 @@ impl Firewall {
             // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
             let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to;
             if !found.as_ref().is_some_and(enough) {
-                changes.extend(self.backend.open(rule, found.as_ref(), lasts)?);
+                for change in self.backend.open(rule, found.as_ref(), lasts)? {
+                    // A look is enough once.
+                    if change.undo.is_some() || !changes.contains(&change) {
+                        changes.push(change);
+                    }
+                }
                 changed.push(rule.clone());
             }
         }
@@ -257,7 +263,7 @@ impl Firewall {
         if changes.is_empty() {
             return Ok(());
         }
-        let (steps, mut undos): (Vec<Step>, Vec<Step>) =
+        let (steps, mut undos): (Vec<Step>, Vec<Option<Step>>) =
             changes.into_iter().map(|change| (change.step, change.undo)).unzip();
         let Err(failed) = self.runner.run(&steps) else {
             self.seen = self.seen.map(|number| number.wrapping_add(1));
@@ -268,6 +274,7 @@ impl Firewall {
         // Each by itself: one that fails must not keep the others from being tried.
         let failures: Vec<String> = undos
             .iter()
+            .flatten()
             .filter_map(|undo| self.runner.run(std::slice::from_ref(undo)).err())
             .map(|failed| failed.error.to_string())
             .collect();

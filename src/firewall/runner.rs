@@ -155,7 +155,11 @@ pub fn find_program(program: &Path) -> Result<PathBuf, Error> {
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {
-            let package = if program.to_string_lossy().contains("tables-") { "iptables" } else { "nftables" };
+            let package = match program.to_string_lossy() {
+                name if name.contains("tables-") => "iptables",
+                name if name == "firewall-cmd" => "firewalld",
+                _ => "nftables",
+            };
             missing(&format!("install the package {package}, or write its absolute path to FIREWALL_EXE"))
         })
 }

@@ -49,11 +49,14 @@ pub struct Features {
 pub enum BackendName {
     Nftables,
     Iptables,
+    Firewalld,
 }
 
 impl BackendName {
     pub fn named(name: &str) -> Option<Self> {
-        [BackendName::Nftables, BackendName::Iptables].into_iter().find(|known| known.to_string() == name)
+        [BackendName::Nftables, BackendName::Iptables, BackendName::Firewalld]
+            .into_iter()
+            .find(|known| known.to_string() == name)
     }
 
     /// By the file name of its program.
@@ -63,6 +66,7 @@ impl BackendName {
             "iptables" | "iptables-nft" | "iptables-legacy" | "ip6tables" | "ip6tables-nft" | "ip6tables-legacy" => {
                 Some(BackendName::Iptables)
             }
+            "firewall-cmd" => Some(BackendName::Firewalld),
             _ => None,
         }
     }
@@ -79,6 +83,7 @@ impl fmt::Display for BackendName {
         f.write_str(match self {
             BackendName::Nftables => "nftables",
             BackendName::Iptables => "iptables",
+            BackendName::Firewalld => "firewalld",
         })
     }
 }

@@ -46,7 +46,7 @@ impl Backend for Commands {
     }
 
     fn open(&self, rule: &Rule, _: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
-        Ok(vec![Change { step: command("open", rule.spot), undo: command("shut", rule.spot) }])
+        Ok(vec![Change { step: command("open", rule.spot), undo: Some(command("shut", rule.spot)) }])
     }
 
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {

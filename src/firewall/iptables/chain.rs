@@ -104,15 +104,17 @@ impl Role {
         }
     }
 
-    pub fn setting(self) -> &'static str {
-        match self {
-            Role::Input => "IPT_INPUT_ACCESS",
-            Role::Output => "IPT_OUTPUT_ACCESS",
-            Role::Forward => "IPT_FORWARD_ACCESS",
-            Role::Dnat => "IPT_DNAT_ACCESS",
-            Role::Snat => "IPT_SNAT_ACCESS",
-            Role::Masquerade => "IPT_MASQUERADE_ACCESS",
-        }
+    /// `IPT_INPUT_ACCESS`, after the word for the firewall.
+    pub fn setting(self, firewall: &str) -> String {
+        let word = match self {
+            Role::Input => "INPUT",
+            Role::Output => "OUTPUT",
+            Role::Forward => "FORWARD",
+            Role::Dnat => "DNAT",
+            Role::Snat => "SNAT",
+            Role::Masquerade => "MASQUERADE",
+        };
+        format!("{firewall}_{word}_ACCESS")
     }
 }
 
@@ -127,6 +129,13 @@ pub struct TableChain {
     /// … by its rule with this number.
     pub position: usize,
     pub to: String,
+}
+
+impl TableChain {
+    /// The rule that leads there.
+    pub fn jump(&self) -> String {
+        format!("{} -j {}", self.from, self.to)
+    }
 }
 
 impl fmt::Display for TableChain {

@@ -65,7 +65,7 @@ mod tests {
     use crate::firewall::Output;
 
     fn told(text: &str) -> Vec<String> {
-        let save = Save::read(&[Version::V4], &[Output::Text(text.to_owned())]);
+        let save = Save::read([((Version::V4, String::new()), &Output::Text(text.to_owned()))].into_iter());
         concerns(&save, "INPUT", &|service| service.port.get() == 8080).into_iter().map(|found| found.what).collect()
     }
 

@@ -15,14 +15,15 @@ mod plan;
 mod restore;
 mod save;
 mod text;
+mod tongue;
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::backend::{Backend, Change, Command, Line, Output, SetUp, Step};
+use super::backend::{Backend, Change, Output, SetUp, Step};
 use super::concern::Concern;
 use super::error::Error;
-use super::rule::{Entry, Rule};
+use super::rule::{Entry, Rule, Spot, Value};
 use super::settings::{Features, FirewallSettings};
 use crate::grant::Grant;
 use crate::net::Service;
@@ -30,8 +31,10 @@ pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
 pub use restore::{LARGEST, program, refused_line, transaction, weight};
 use save::{Save, Table};
 use text::{Version, rule_text};
+use tongue::Tongue;
 
 pub struct Iptables {
+    tongue: Tongue,
     features: Features,
     tables: TablesSettings,
     versions: Vec<Version>,
@@ -45,7 +48,12 @@ impl Iptables {
         let with_v6 = Path::new("/proc/net/if_inet6").exists();
         let versions = if with_v6 { vec![Version::V4, Version::V6] } else { vec![Version::V4] };
         let FirewallSettings { features, tables, .. } = settings.clone();
-        Self { features, tables, versions, tried: false }
+        Self { tongue: Tongue::Restore, features, tables, versions, tried: false }
+    }
+
+    /// The same rules, made by firewalld.
+    pub fn through_firewalld(settings: &FirewallSettings) -> Self {
+        Self { tongue: Tongue::Firewalld, ..Self::new(settings) }
     }
 
     /// The chains in use, in the order of the original: of two jumps to the same position the later stands first.
@@ -64,11 +72,11 @@ impl Iptables {
     }
 
     fn line(&self, version: Version, chain: &TableChain, jump: bool, text: String) -> Step {
-        let jump = jump.then(|| format!("{} -j {}", chain.from, chain.to));
-        Step::Line(Line { program: version.restore(), table: chain.table.clone(), jump, text })
+        let jump = jump.then(|| chain.jump());
+        self.tongue.line(version, &chain.table, jump, text)
     }
 
-    fn rule(&self, verb: &str, spot: &super::Spot, to: Option<super::Value>, comment: &str) -> Result<Step, Error> {
+    fn rule(&self, verb: &str, spot: &Spot, to: Option<Value>, comment: &str) -> Result<Step, Error> {
         let chain = self.tables.chains.of(Role::of(spot.kind).ok_or(Error::NoSlot)?);
         let version = Version::of(spot, to);
         let text = rule_text(spot, to, comment, &chain.target);
@@ -92,7 +100,7 @@ impl Iptables {
                     if chain.position > last {
                         warnings.push(format!(
                             "{}: {} has only {} rules, so our jump is its last: position {last} instead of {}",
-                            role.setting(),
+                            role.setting(self.tongue.word()),
                             chain.from,
                             last - 1,
                             chain.position
@@ -106,14 +114,16 @@ impl Iptables {
         steps
     }
 
-    /// Without a look at chains that packets pass: a chain of its own that nothing leads to, for a moment.
-    fn try_comments(&self, version: Version) -> Vec<Step> {
-        let run = |lines: &str| {
-            let script = format!("*filter\n{lines}\nCOMMIT\n");
-            Step::Command(Command::new(version.restore(), restore::ARGS).with_stdin(script))
-        };
-        let rule = format!("-A {TRIAL} -m comment --comment __TMPCOMMENT__ -j ACCEPT");
-        vec![run(&format!("-N {TRIAL}\n{rule}")), run(&format!("-F {TRIAL}\n-X {TRIAL}"))]
+    /// Whether what is opened there will have an effect.
+    fn look(&self, spot: &Spot, to: Option<Value>) -> Result<Option<Step>, Error> {
+        let chain = self.tables.chains.of(Role::of(spot.kind).ok_or(Error::NoSlot)?);
+        Ok(self.tongue.look(Version::of(spot, to), &chain.table, &chain.jump()))
+    }
+
+    fn read(&self, outputs: &[Output]) -> Save {
+        let asked = self.tongue.survey(&self.versions, &self.table_names());
+        let sources = asked.into_iter().map(|(_, version, table)| (version, table));
+        Save::read(sources.zip(outputs))
     }
 
     /// Each once, in the order of use.
@@ -163,16 +173,17 @@ impl Backend for Iptables {
     }
 
     fn survey(&self) -> Vec<Step> {
-        self.versions.iter().map(|version| Step::Command(Command::new(version.save(), [""; 0]))).collect()
+        self.tongue.survey(&self.versions, &self.table_names()).into_iter().map(|(step, ..)| step).collect()
     }
 
     fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error> {
-        let save = Save::read(&self.versions, survey);
+        let save = self.read(survey);
         let (mut steps, mut warnings) = (Vec::new(), Vec::new());
+        if self.tables.comment_check && !self.tried {
+            // One module for both protocols.
+            steps.extend(self.tongue.try_comments(Version::V4));
+        }
         for version in &self.versions {
-            if self.tables.comment_check && !self.tried {
-                steps.extend(self.try_comments(*version));
-            }
             steps.extend(self.missing(*version, &save, &mut warnings));
         }
         self.tried = true;
@@ -181,7 +192,7 @@ impl Backend for Iptables {
     }
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
-        concern::concerns(&Save::read(&self.versions, survey), &self.tables.chains.of(Role::Input).from, opens)
+        concern::concerns(&self.read(survey), &self.tables.chains.of(Role::Input).from, opens)
     }
 
     fn check(&self) -> Option<Step> {
@@ -197,7 +208,7 @@ impl Backend for Iptables {
     }
 
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
-        let save = Save::read(&self.versions, survey);
+        let save = self.read(survey);
         Ok(self.versions.iter().flat_map(|version| self.removal(*version, &save)).collect())
     }
 
@@ -209,13 +220,18 @@ impl Backend for Iptables {
         let verb = if self.tables.prepend { "-I" } else { "-A" };
         let comment = format!("{}{}", super::rule::END, rule.tag.until);
         let change = |step, undo| Change { step, undo };
-        let add =
-            change(self.rule(verb, &rule.spot, rule.to, &comment)?, self.rule("-D", &rule.spot, rule.to, &comment)?);
-        let Some(found) = found else { return Ok(vec![add]) };
+        let add = change(
+            self.rule(verb, &rule.spot, rule.to, &comment)?,
+            Some(self.rule("-D", &rule.spot, rule.to, &comment)?),
+        );
+        let look = self.look(&rule.spot, rule.to)?.map(|look| change(look, None));
+        let Some(found) = found else { return Ok(look.into_iter().chain([add]).collect()) };
         let former = found.comment.as_deref().unwrap_or_default();
-        let delete =
-            change(self.rule("-D", &found.spot, found.to, former)?, self.rule(verb, &found.spot, found.to, former)?);
-        Ok(vec![delete, add])
+        let delete = change(
+            self.rule("-D", &found.spot, found.to, former)?,
+            Some(self.rule(verb, &found.spot, found.to, former)?),
+        );
+        Ok(look.into_iter().chain([delete, add]).collect())
     }
 
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {
@@ -223,22 +239,16 @@ impl Backend for Iptables {
     }
 
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {
-        let save = Save::read(&self.versions, outputs);
+        let save = self.read(outputs);
         Ok(save.tables().flat_map(|(version, name, held)| self.entries_in(version, name, held)).collect())
     }
 
     fn list_all(&self) -> Vec<Step> {
-        let list = |version: &Version, table: &str| {
-            Step::Command(Command::new(version.program(), ["-w", "-t", table, "-v", "-n", "-L", "--line-numbers"]))
-        };
         let tables: Vec<&str> = self.roles().map(|(_, chain)| &*chain.table).collect();
         let names: Vec<String> = self.table_names().into_iter().filter(|name| tables.contains(&&**name)).collect();
-        self.versions.iter().flat_map(|version| names.iter().map(|name| list(version, name))).collect()
+        self.versions.iter().flat_map(|version| names.iter().map(|name| self.tongue.list(*version, name))).collect()
     }
 }
-
-/// There for a moment at start.
-const TRIAL: &str = "FWKNOP_TRIAL";
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What `iptables-save` prints, as far as we need it.
+//! What `iptables-save` and `iptables -S` print, as far as we need it.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ pub struct Table {
 }
 
 impl Save {
-    pub fn read(versions: &[Version], outputs: &[Output]) -> Self {
+    /// Each output with the protocol and table it is of; the table may be named in it.
+    pub fn read<'a>(outputs: impl Iterator<Item = ((Version, String), &'a Output)>) -> Self {
         let mut save = Self::default();
-        for (version, output) in versions.iter().zip(outputs) {
+        for ((version, mut name), output) in outputs {
             let Output::Text(text) = output else { continue };
-            let mut name = String::new();
             for line in text.lines() {
                 if let Some(table) = line.strip_prefix('*') {
                     name = table.trim().to_owned();
                 }
-                save.0.entry((*version, name.clone())).or_default().read_line(line);
+                save.0.entry((version, name.clone())).or_default().read_line(line);
             }
         }
         save
@@ -53,6 +53,11 @@ impl Table {
                 self.policies.insert(name.clone(), policy);
             }
             self.chains.push(name);
+        } else if let Some(chain) = line.strip_prefix("-N ") {
+            self.chains.push(chain.trim().to_owned());
+        } else if let Some((chain, policy)) = line.strip_prefix("-P ").and_then(|rest| rest.trim().split_once(' ')) {
+            self.policies.insert(chain.to_owned(), policy.to_owned());
+            self.chains.push(chain.to_owned());
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let mut words = words(rule).into_iter();
             if let Some(chain) = words.next() {
@@ -133,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_harm(text in r#"[*:a-zA-Z0-9 "\\\n-]{0,120}"#) {
-            let _ = Save::read(&[Version::V4], &[Output::Text(text)]);
+            let _ = Save::read([((Version::V4, String::new()), &Output::Text(text))].into_iter());
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::firewall::{BackendName, Kind, Spot, Tag, Value};
+use crate::firewall::{BackendName, Kind, Tag};
 use crate::grant::{Access, Forward, Grant, GrantId, Host, SourceNat, Target};
 use crate::net::Port;
 use crate::time::{Lifetime, Timestamp};
@@ -137,7 +137,8 @@ fn a_grant_is_these_lines() {
         comment: Some("_exp_1748779100".to_owned()),
     };
     let changes = full.open(rule, Some(&former), Duration::ZERO).unwrap();
-    let shown: Vec<String> = changes.iter().flat_map(|c| [c.step.to_string(), c.undo.to_string()]).collect();
+    let shown: Vec<String> =
+        changes.iter().flat_map(|c| [Some(&c.step), c.undo.as_ref()]).flatten().map(Step::to_string).collect();
     let line = |verb: &str, end: u64| {
         format!(
             "iptables -t filter {verb} FWKNOP_INPUT -p 6 -s 198.51.100.7 --dport 22 -m comment --comment _exp_{end} -j ACCEPT"
@@ -190,4 +191,38 @@ fn only_the_sign_of_an_end_is_one() {
     }
     let tag = Tag { grant: GrantId(1), until: 2, signer: None };
     assert_eq!(entry(&tag.to_string()).end(), None);
+}
+
+/// Each command of a whole life, as `testdata/firewall/firewalld.txt` has them.
+#[test]
+fn firewalld_gets_these_commands() {
+    let settings = FirewallSettings { features: all(), ..FirewallSettings::default() };
+    let mut firewalld = Iptables { versions: vec![Version::V4], ..Iptables::through_firewalld(&settings) };
+    let mut text = String::new();
+    let mut tell = |title: &str, steps: &[Step]| {
+        text.push_str(&format!("# {title}\n"));
+        steps.iter().for_each(|step| text.push_str(&format!("{step}\n")));
+    };
+    tell("survey", &firewalld.survey());
+    let nothing = [Output::Text("-P INPUT DROP\n".to_owned()), Output::Text(String::new())];
+    tell("set-up", &firewalld.set_up(&nothing).unwrap().steps);
+    let accesses = [
+        ("open tcp/22, udp/53", Access::Open("tcp/22,udp/53".parse().unwrap())),
+        ("forward tcp/5555", forward("10.1.2.3", Some(SourceNat::To("10.9.9.9".parse().unwrap())))),
+    ];
+    for (title, access) in accesses {
+        let grant = grant("1.2.3.4", access);
+        let rules = firewalld.rules(&grant, true);
+        let changes = rules.iter().flat_map(|rule| firewalld.open(rule, None, Duration::ZERO).unwrap());
+        tell(title, &changes.map(|change| change.step).collect::<Vec<_>>());
+    }
+    let filter = "-P INPUT DROP\n-N FWKNOP_INPUT\n-A INPUT -j FWKNOP_INPUT\n\
+                  -A FWKNOP_INPUT -s 1.2.3.4/32 -p tcp -m tcp --dport 22 -m comment --comment _exp_1748779233 -j ACCEPT\n";
+    let listed = [Output::Text(filter.to_owned()), Output::Text(String::new())];
+    let entries = firewalld.entries(&listed).unwrap();
+    tell("close tcp/22", &firewalld.close(&entries[0]).unwrap());
+    tell("tear-down", &firewalld.tear_down(&listed).unwrap());
+    tell("list all", &firewalld.list_all());
+    let golden = include_str!("../../../testdata/firewall/firewalld.txt");
+    assert_eq!(text, golden, "{text}");
 }

@@ -186,12 +186,12 @@ impl Backend for Nftables {
     fn open(&self, rule: &Rule, found: Option<&Entry>, lasts: Duration) -> Result<Vec<Change>, Error> {
         let bare = self.element(rule.spot)?;
         let new = Element { to: rule.to, timeout: Some(lasts), comment: Some(rule.tag.to_string()), ..bare.clone() };
-        let add = Change { step: Step::Element(Verb::Add, new), undo: Step::Element(Verb::Delete, bare.clone()) };
+        let add = Change { step: Step::Element(Verb::Add, new), undo: Some(Step::Element(Verb::Delete, bare.clone())) };
         // Adding what exists would keep the old timeout on kernels before 6.12.
         let delete = found.map(|former| {
             let Entry { to, remaining, comment, .. } = former.clone();
             let former = Element { to, timeout: remaining, comment, ..bare.clone() };
-            Change { step: Step::Element(Verb::Delete, bare.clone()), undo: Step::Element(Verb::Add, former) }
+            Change { step: Step::Element(Verb::Delete, bare.clone()), undo: Some(Step::Element(Verb::Add, former)) }
         });
         Ok(delete.into_iter().chain([add]).collect())
     }

@@ -69,7 +69,7 @@ fn rule(address: &str, service: &str) -> Rule {
 }
 
 fn texts(changes: &[Change]) -> Vec<[String; 2]> {
-    changes.iter().map(|change| [change.step.to_string(), change.undo.to_string()]).collect()
+    changes.iter().map(|change| [change.step.to_string(), change.undo.as_ref().unwrap().to_string()]).collect()
 }
 
 #[test]
