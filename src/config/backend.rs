@@ -8,12 +8,7 @@ use crate::firewall::BackendName;
 
 /// As it is named, else the one whose program is named, else what is installed.
 pub fn choose(settings: &Settings, complaints: &mut Complaints) -> BackendName {
-    let word = settings.text("FIREWALL");
-    let named = word.and_then(BackendName::named);
-    if let (Some(word), None, Some(place)) = (word, named, settings.place("FIREWALL")) {
-        let what = format!("FIREWALL {word} is not supported yet");
-        complaints.error(place, what, "write one of nftables, iptables, firewalld");
-    }
+    let named = settings.text("FIREWALL").and_then(BackendName::named);
     let program = settings.text("FIREWALL_EXE").and_then(|path| Path::new(path).file_name());
     let (Some(place), Some(program)) = (settings.place("FIREWALL_EXE"), program) else {
         return named.unwrap_or_else(BackendName::installed);
@@ -27,10 +22,8 @@ pub fn choose(settings: &Settings, complaints: &mut Complaints) -> BackendName {
         }
         (_, Some(by_program)) => by_program,
         (named, None) => {
-            let known = matches!(&*program, "ipfw" | "pfctl");
-            let what = if known { "is not supported yet" } else { "is not a firewall program we know" };
-            let advice = "remove it, or name nft, firewall-cmd, iptables, or one of its variants";
-            complaints.error(place, format!("FIREWALL_EXE: {program} {what}"), advice);
+            let advice = "remove it, or name nft, firewall-cmd, ipfw, pfctl, iptables, or one of its variants";
+            complaints.error(place, format!("FIREWALL_EXE: {program} is not a firewall program we know"), advice);
             named.unwrap_or(BackendName::Nftables)
         }
     }

@@ -18,6 +18,7 @@ pub mod access_table;
 mod accounts;
 mod address;
 mod backend;
+mod bsd;
 mod complaint;
 mod date;
 mod facility;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::backend;
+use super::bsd;
 use super::complaint::{Complaints, Place};
 use super::facility::Facility;
 use super::fwknop::Dialect;
@@ -230,8 +231,8 @@ impl Resolve<'_> {
             firewall: self.firewall(),
             nat: self.nat(),
             commands: self.commands(),
-            flush_at_init: self.flush("FLUSH_AT_INIT", "FLUSH_IPT_AT_INIT").unwrap_or(false),
-            flush_at_exit: self.flush("FLUSH_AT_EXIT", "FLUSH_IPT_AT_EXIT").unwrap_or(true),
+            flush_at_init: self.flush("FLUSH_AT_INIT", "FLUSH_IPFW_AT_INIT", "FLUSH_IPT_AT_INIT").unwrap_or(false),
+            flush_at_exit: self.flush("FLUSH_AT_EXIT", "FLUSH_IPFW_AT_EXIT", "FLUSH_IPT_AT_EXIT").unwrap_or(true),
             access: self.access(),
             gpg_home: self.path("GPG_HOME_DIR").unwrap_or_else(|| "/root/.gnupg".into()),
             gpg_program: self.path("GPG_EXE"),
@@ -318,6 +319,7 @@ impl Resolve<'_> {
     }
 
     fn firewall(&mut self) -> FirewallSettings {
+        bsd::refuse(self.settings, self.backend, self.complaints);
         FirewallSettings {
             backend: self.backend,
             program: self.path("FIREWALL_EXE"),
@@ -332,6 +334,8 @@ impl Resolve<'_> {
                 source_nat: self.switch("ENABLE_IPT_SNAT"),
             },
             tables: tables::resolve(self.settings, self.backend, self.complaints),
+            numbers: bsd::numbers(self.settings, self.backend, self.complaints),
+            anchor: bsd::anchor(self.settings, self.complaints),
         }
     }
 
@@ -395,7 +399,9 @@ impl Resolve<'_> {
     }
 
     /// Our name wins over the original's, wherever they stand.
-    fn flush(&mut self, ours: &str, original: &str) -> Option<bool> {
+    fn flush(&mut self, ours: &str, ipfw: &str, original: &str) -> Option<bool> {
+        let has_own = self.backend == BackendName::Ipfw && self.settings.flag(ipfw).is_some();
+        let original = if has_own { ipfw } else { original };
         if let (Some(_), Some(place)) = (self.settings.place(ours), self.settings.place(original)) {
             self.complaints.warn(place, format!("{original} has no effect beside {ours}"), "remove one of them");
         }

@@ -234,16 +234,28 @@ static VARIABLES: &[Variable] = &[
     firewd_chain("FIREWD_SNAT_ACCESS", SNAT_CHAIN),
     firewd_chain("FIREWD_MASQUERADE_ACCESS", MASQUERADE),
     // Other firewalls
-    other("FLUSH_IPFW_AT_INIT", Kind::YesNo, YES, "ipfw: close at start what an earlier daemon left open"),
-    other("FLUSH_IPFW_AT_EXIT", Kind::YesNo, YES, "ipfw: close everything at exit"),
-    other("IPFW_START_RULE_NUM", number(0, 131_071), &["10000"], "ipfw: number of our first rule"),
-    other("IPFW_MAX_RULES", number(1, 131_071), &["65535", "1000"], "ipfw: how many rules there may be"),
-    other("IPFW_ACTIVE_SET_NUM", number(0, 63), &["1"], "ipfw: set of the rules in force"),
-    other("IPFW_EXPIRE_SET_NUM", number(0, 63), &["2"], "ipfw: set of rules that expired while in use"),
-    other("IPFW_EXPIRE_PURGE_INTERVAL", number(1, 131_071), &["30"], "ipfw: seconds between looks at that set"),
-    other("IPFW_ADD_CHECK_STATE", Kind::YesNo, NO, "ipfw: add a check-state rule"),
-    other("PF_ANCHOR_NAME", Kind::Text, &["fwknop"], "pf: our anchor"),
-    other("PF_EXPIRE_INTERVAL", number(1, 131_071), &["30"], "pf: seconds between checks of the rules"),
+    v("FLUSH_IPFW_AT_INIT", Kind::YesNo, "", Built, "ipfw: as FLUSH_AT_INIT"),
+    v("FLUSH_IPFW_AT_EXIT", Kind::YesNo, "", Built, "ipfw: as FLUSH_AT_EXIT"),
+    v("IPFW_START_RULE_NUM", number(1, 65_534), "10000", Built, "ipfw: number of our first rule"),
+    v("IPFW_MAX_RULES", number(1, 65_535), "1000", Built, "ipfw: how many numbers from there on are ours"),
+    v("IPFW_ACTIVE_SET_NUM", number(0, 30), "1", Built, "ipfw: set of the rules in force"),
+    v("IPFW_EXPIRE_SET_NUM", number(0, 30), "2", Built, "ipfw: set of rules that ended while in use; 0: none"),
+    v(
+        "IPFW_EXPIRE_PURGE_INTERVAL",
+        number(1, 131_071),
+        "30",
+        NotNeeded { why: "what nobody uses any more is deleted when the next rule is added", silent: &["30"] },
+        "ipfw: seconds between looks at that set",
+    ),
+    v("IPFW_ADD_CHECK_STATE", Kind::YesNo, "N", Built, "ipfw: our first rule is check-state"),
+    v("PF_ANCHOR_NAME", Kind::Text, "fwknop", Built, "pf: our anchor"),
+    v(
+        "PF_EXPIRE_INTERVAL",
+        number(1, 131_071),
+        "30",
+        NotNeeded { why: "rules are closed when their time has come", silent: &["30"] },
+        "pf: seconds between checks of the rules",
+    ),
     // Announced in the sample file, never built
     v("ENABLE_EXTERNAL_CMDS", Kind::YesNo, "N", NoEffect { why: EXTERNAL, silent: NO }, "unused"),
     v("EXTERNAL_CMD_OPEN", Kind::Text, "", NoEffect { why: EXTERNAL, silent: &["__NONE__"] }, "unused"),
@@ -252,11 +264,6 @@ static VARIABLES: &[Variable] = &[
     v("ENABLE_EXT_CMD_PREFIX", Kind::YesNo, "N", NoEffect { why: EXTERNAL, silent: NO }, "unused"),
     v("EXT_CMD_PREFIX", Kind::Text, "", NoEffect { why: EXTERNAL, silent: &["FWKNOP_"] }, "unused"),
 ];
-
-/// A variable of a firewall that we do not speak to yet. Its first harmless value is its default.
-const fn other(name: &'static str, kind: Kind, fine: &'static [&'static str], doc: &'static str) -> Variable {
-    v(name, kind, fine[0], NotSupportedYet { fine }, doc)
-}
 
 const fn tables_chain(name: &'static str, default: &'static str) -> Variable {
     v(name, Kind::Chain, default, Built, "iptables: target, table, from chain, jump position, to chain, rule position")

@@ -45,7 +45,7 @@ enum Family {
 impl Family {
     fn of(backend: BackendName) -> Option<Self> {
         match backend {
-            BackendName::Nftables => None,
+            BackendName::Nftables | BackendName::Ipfw | BackendName::Pf => None,
             BackendName::Iptables => Some(Family::Ipt),
             BackendName::Firewalld => Some(Family::Firewd),
         }

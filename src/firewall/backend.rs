@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::grant::Grant;
 use crate::net::Service;
 
+use super::listed::Edit;
 use super::{Concern, Entry, Error, Family, Name, Rule, Spot, Value};
 
 /// One kind of firewall, in words. [`Firewall`](super::Firewall) decides what happens, a [`Runner`](super::Runner) does it.
@@ -94,6 +95,7 @@ pub enum Step {
     Element(Verb, Element),
     /// Neighbouring ones for the same program and table are one transaction.
     Line(Line),
+    Edit(Edit),
     /// Asks for the number of the ruleset's last change.
     Generation,
 }
@@ -105,6 +107,7 @@ impl fmt::Display for Step {
             Step::Element(Verb::Add, element) => write!(f, "add {element}"),
             Step::Element(verb, element) => write!(f, "{verb} {}", element.bare()),
             Step::Line(line) => line.fmt(f),
+            Step::Edit(edit) => edit.fmt(f),
             Step::Generation => f.write_str("get generation"),
         }
     }

@@ -116,6 +116,15 @@ pub enum Error {
     )]
     WrongFamily { access: ChainPlace, address: IpAddr },
 
+    #[error(
+        "PF has no anchor '{anchor}', so what is opened there would have no effect; write 'anchor \"{anchor}\"' to pf.conf, \
+         above the rule that blocks, load it with 'pfctl -f /etc/pf.conf', or name another with PF_ANCHOR_NAME"
+    )]
+    NoAnchor { anchor: String },
+
+    #[error("all {count} rule numbers of ours are taken; raise IPFW_MAX_RULES")]
+    NoNumber { count: u32 },
+
     #[error("this firewall has no rule for that combination of address, port and destination")]
     NoSlot,
 

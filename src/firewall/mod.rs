@@ -12,10 +12,13 @@ mod backend;
 mod concern;
 mod error;
 mod forwarding;
+mod ipfw;
 mod iptables;
+mod listed;
 mod memory;
 mod netlink;
 mod nftables;
+mod pf;
 mod place;
 mod rule;
 mod ruleset;
@@ -35,10 +38,12 @@ pub use backend::{Backend, Change, Command, Element, Line, Output, SetUp, Step, 
 pub use concern::Concern;
 pub use error::Error;
 pub use forwarding::forwarding;
+pub use ipfw::{Ipfw, Numbers};
 pub use iptables::{Chains, Iptables, Role, TableChain, TableChainError, TablesSettings};
 use memory::Memory;
 pub use memory::Owner;
 pub use nftables::Nftables;
+pub use pf::{Anchor, AnchorError, Pf};
 use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
 pub use runner::{Failed, Runner, System};
@@ -63,6 +68,8 @@ impl Firewall {
             BackendName::Nftables => Box::new(Nftables::new(settings)),
             BackendName::Iptables => Box::new(Iptables::new(settings)),
             BackendName::Firewalld => Box::new(Iptables::through_firewalld(settings)),
+            BackendName::Ipfw => Box::new(Ipfw::new(&settings.numbers)),
+            BackendName::Pf => Box::new(Pf::new(&settings.anchor)),
         };
         let runner = Box::new(System::new(settings.program.clone()));
         Self { replies: settings.features.output, ..Self::with(backend, runner) }

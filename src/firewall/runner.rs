@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal};
 use super::backend::{Command, Element, Line, Output, Step, Verb};
 use super::error::Error;
 use super::iptables;
+use super::listed::Edit;
 use super::netlink::{self, Answer, Content};
 use super::rule::Entry;
 
@@ -79,6 +80,17 @@ impl System {
         }
     }
 
+    /// Lists, and does what follows from that.
+    fn edit(&self, edits: &[&Edit]) -> Result<Vec<Output>, Error> {
+        let Some(first) = edits.first() else { return Ok(Vec::new()) };
+        if let Output::Text(listing) = self.command(&first.firewall.list())? {
+            for command in first.firewall.commands(&listing, edits)? {
+                self.command(&command)?;
+            }
+        }
+        Ok(vec![Output::Done; edits.len()])
+    }
+
     /// Opened at first use: a dry run needs no kernel.
     fn kernel(&mut self) -> Result<&mut Kernel, Error> {
         match &mut self.kernel {
@@ -95,6 +107,7 @@ impl Runner for System {
             let changes = leading_changes(&steps[outputs.len()..]);
             let result = match step {
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
+                Step::Edit(_) => self.edit(&leading_edits(&steps[outputs.len()..])),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
                 Step::Element(Verb::Get, element) => {
@@ -119,6 +132,18 @@ fn leading_changes(steps: &[Step]) -> Vec<(Verb, &Element)> {
         _ => None,
     };
     steps.iter().map_while(change).collect()
+}
+
+fn leading_edits(steps: &[Step]) -> Vec<&Edit> {
+    let edits = || {
+        steps.iter().map_while(|step| match step {
+            Step::Edit(edit) => Some(edit),
+            _ => None,
+        })
+    };
+    let Some(first) = edits().next() else { return Vec::new() };
+    let most = if first.firewall.takes_many() { usize::MAX } else { 1 };
+    edits().take_while(|next| next.firewall == first.firewall).take(most).collect()
 }
 
 fn leading_lines(steps: &[Step]) -> Vec<&Line> {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::ipfw::Numbers;
 use super::iptables::TablesSettings;
+use super::pf::Anchor;
 
 /// Which firewall, and where in it. Built by `config`, consumed by [`Firewall`](super::Firewall).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +23,18 @@ pub struct FirewallSettings {
     pub features: Features,
     /// The `IPT_*` or `FIREWD_*` settings.
     pub tables: TablesSettings,
+    /// The `IPFW_*` settings.
+    pub numbers: Numbers,
+    /// `PF_ANCHOR_NAME`
+    pub anchor: Anchor,
 }
 
 impl Default for FirewallSettings {
     fn default() -> Self {
         let backend = BackendName::Nftables;
         let (features, tables) = (Features::default(), TablesSettings::default());
-        Self { backend, program: None, input: None, forward: None, output: None, features, tables }
+        let (numbers, anchor) = (Numbers::default(), Anchor::default());
+        Self { backend, program: None, input: None, forward: None, output: None, features, tables, numbers, anchor }
     }
 }
 
@@ -44,17 +51,19 @@ pub struct Features {
     pub destination: bool,
 }
 
-/// A firewall we can speak to. The others of the original come one by one.
+/// A firewall we can speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendName {
     Nftables,
     Iptables,
     Firewalld,
+    Ipfw,
+    Pf,
 }
 
 impl BackendName {
     pub fn named(name: &str) -> Option<Self> {
-        [BackendName::Nftables, BackendName::Iptables, BackendName::Firewalld]
+        [BackendName::Nftables, BackendName::Iptables, BackendName::Firewalld, BackendName::Ipfw, BackendName::Pf]
             .into_iter()
             .find(|known| known.to_string() == name)
     }
@@ -67,6 +76,8 @@ impl BackendName {
                 Some(BackendName::Iptables)
             }
             "firewall-cmd" => Some(BackendName::Firewalld),
+            "ipfw" => Some(BackendName::Ipfw),
+            "pfctl" => Some(BackendName::Pf),
             _ => None,
         }
     }
@@ -84,6 +95,8 @@ impl fmt::Display for BackendName {
             BackendName::Nftables => "nftables",
             BackendName::Iptables => "iptables",
             BackendName::Firewalld => "firewalld",
+            BackendName::Ipfw => "ipfw",
+            BackendName::Pf => "pf",
         })
     }
 }
