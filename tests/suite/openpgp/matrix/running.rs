@@ -64,7 +64,7 @@ fn access(homes: &[Home; 2]) -> String {
 }
 
 /// By us, or by gpg where this process lacks the arithmetic.
-fn packet(sender: &Home, to: &Specimen, by: &Specimen) -> String {
+pub fn packet(sender: &Home, to: &Specimen, by: &Specimen) -> String {
     let text = knock();
     wire(if to.is_beyond_nettle() || by.cannot_sign_here() {
         gpg_seals(sender, to, &["--sign", "--local-user", &by.primary.to_string()], &text)
