@@ -1,5 +1,5 @@
 //! What both programs share at the command line: exit codes, the shape of errors, consent before a change, secrets from
-//! a terminal, key generation, private files, what a server hands to its users, completions.
+//! a terminal, key generation, private files, what a server hands to its users, how long knocks get, completions.
 
 pub mod completions;
 pub mod consent;
@@ -8,6 +8,7 @@ pub mod key_gen;
 pub mod keys;
 pub mod private_file;
 pub mod prompt;
+pub mod size;
 
 use std::error::Error;
 

@@ -2,9 +2,9 @@
 
 use super::keys::{Keys, SealKey};
 use super::options::Scheme;
-use super::room::Size;
 use super::table::FieldTable;
 use crate::access::{NatRule, Stanza};
+use crate::cli::size::Size;
 use crate::crypto::hmac::HmacAuth;
 use crate::crypto::openpgp;
 use crate::crypto::openpgp::framing::{self, Prefix};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::openpgp::matrix::specimens::specimen;
 use crate::support::gpg::{Home, Key, keys};
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, Settings, bounded, said};
@@ -348,6 +349,37 @@ fn lists_are_for_programs_too_and_show_no_secret() {
     assert_eq!(keyring[0]["fingerprint"], keys.server_cv25519.fingerprint.as_str());
     let all = [said, listed, shown, team.done(&["user", "list"]), team.done(&["user", "show", "anna"])].concat();
     assert!(!all.contains(&secret));
+}
+
+/// With the lengths that `docs/openpgp-sizes.md` has, and what to do about one that does not arrive.
+#[test]
+fn the_check_tells_how_long_the_knocks_of_a_user_get() {
+    let (team, keys) = (Team::new(), keys());
+    let check = |code: i32| -> serde_json::Value {
+        let output = team.command(&["key", "check", "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let of = |rows: &serde_json::Value, fingerprint: &str| {
+        let rows = rows.as_array().unwrap();
+        rows.iter().find(|row| row["about"].as_str().unwrap().starts_with(fingerprint)).unwrap().clone()
+    };
+    team.add("anna", &keys.client_ed25519, ANNA);
+    let rows = check(0);
+    assert_eq!(of(&rows, &keys.server_cv25519.fingerprint)["characters"], serde_json::Value::Null);
+    assert_eq!(of(&rows, &keys.client_ed25519.fingerprint)["characters"], 551);
+    assert!(team.done(&["key", "check"]).contains("  ok, knocks of up to 551 characters\n"));
+
+    team.home.import(&specimen("gpg-rsa4096").secret);
+    team.home.import(&specimen("sequoia-rsa4096").public);
+    let rows = check(5);
+    // Users may still knock at the older key.
+    assert_eq!(of(&rows, &keys.client_ed25519.fingerprint)["characters"], 1124);
+    let row = of(&rows, &specimen("sequoia-rsa4096").primary.to_string());
+    assert_eq!(row["characters"], 1689);
+    let finding = &row["findings"][0];
+    assert!(finding["what"].as_str().unwrap().contains("only 1472 arrive in one piece"), "{row}");
+    assert!(finding["advice"].as_str().unwrap().contains("sign with an Ed25519 subkey (1124 characters)"), "{row}");
 }
 
 /// Each subcommand of both programs with all its options is in its document.

@@ -3,10 +3,10 @@
 use super::super::compose::{self, Allow};
 use super::super::knock::{circumstances, route};
 use super::super::options::Options;
-use super::super::room::Size;
 use crate::cli::keys::Finding;
+use crate::cli::size::Size;
 use crate::crypto::openpgp::sequoia::{About, Own};
-use crate::crypto::openpgp::size::{KeyKind, Pair, UNFRAGMENTED};
+use crate::crypto::openpgp::size::{KeyKind, Pair};
 use crate::spa::Digest;
 
 /// All that decides on the length of a knock, but who signs it.
@@ -50,29 +50,7 @@ impl Target {
 
     /// What is wrong with the length of knocks signed by a key.
     pub fn finding(&self, own: &Own) -> Option<Finding> {
-        let size = self.size(own.signing()?.0.kind?);
-        let length = size.characters();
-        let advice = |room| {
-            let ways = size.what_fits(room);
-            ways.unwrap_or_else(|| "ask for less, or make the names shorter".to_owned())
-        };
-        let name = &self.name;
-        match length {
-            _ if length > self.room => Some(Finding::new(
-                format!(
-                    "knocks at {name} would be {length} characters long, but only {} arrive in one piece",
-                    self.room
-                ),
-                advice(self.room),
-            )),
-            _ if length > UNFRAGMENTED => Some(Finding::new(
-                format!(
-                    "knocks at {name} have {length} characters; over {UNFRAGMENTED} they may be cut in pieces and lost"
-                ),
-                advice(UNFRAGMENTED),
-            )),
-            _ => None,
-        }
+        self.size(own.signing()?.0.kind?).finding(&self.name, self.room)
     }
 }
 

@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Places, say, values};
+use super::{Places, health, say, values};
 use crate::cli::consent::{Consent, Plan};
-use crate::cli::keys::{self, Ended, Finding};
+use crate::cli::keys::{self, Ended};
 use crate::cli::private_file;
+use crate::crypto::openpgp::Fingerprint;
 use crate::crypto::openpgp::gpgme::GnuPg;
 use crate::crypto::openpgp::sequoia::About;
-use crate::crypto::openpgp::{Fingerprint, Role};
 use crate::keyring::manage::{Algorithm, Home, NewKey, NewPassphrase};
-use crate::keyring::{self, Gpg};
 use crate::secret::{Passphrase, Secret};
 use crate::time::Timestamp;
 
@@ -79,7 +78,7 @@ pub fn run(command: Key, places: &Places) -> Result<(), Ended> {
         Key::Export { output, json } => export(places, output.as_deref(), json, now),
         Key::Rotate { algo, consent } => rotate(places, consent, &algo, now),
         Key::Retire { fingerprint, consent } => retire(places, consent, &fingerprint, now),
-        Key::Check { json } => check(places, json, now),
+        Key::Check { json } => health::run(places, json, now),
     }
 }
 
@@ -133,7 +132,7 @@ impl Keyring {
         }
     }
 
-    fn passphrase(&self) -> Result<Option<Passphrase>, Ended> {
+    pub fn passphrase(&self) -> Result<Option<Passphrase>, Ended> {
         let path = self.path.join(PASSPHRASE);
         if !path.exists() {
             return Ok(None);
@@ -282,43 +281,4 @@ fn retire(places: &Places, consent: Consent, key: &Fingerprint, now: Timestamp) 
     keyring.home.remove(key, true)?;
     places.tell_daemon()?;
     Ok(consent.done(&plan, [], "")?)
-}
-
-fn check(places: &Places, json: bool, now: Timestamp) -> Result<(), Ended> {
-    let gpg = places.gpg()?;
-    let keyring = Keyring::open(&gpg, now)?;
-    let mut all: Vec<(String, Vec<Finding>)> = Vec::new();
-    let home = Gpg { home: keyring.path.clone(), program: gpg.program.clone() };
-    let passphrase = keyring.passphrase()?;
-    let said: Vec<String> = match keyring::from_home(&home, passphrase.as_ref(), now) {
-        Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect(),
-        Err(error) => vec![crate::cli::describe(&error)],
-    };
-    let split = |text: String| {
-        let (what, advice) = text.split_once('\n').map_or((text.as_str(), ""), |(what, advice)| (what, advice.trim()));
-        Finding::new(what, advice)
-    };
-    all.push((keyring.path.display().to_string(), said.into_iter().map(split).collect()));
-    for about in &keyring.all {
-        let role = if keyring.own.contains(&about.fingerprint) { Role::Recipient } else { Role::Signer };
-        all.push((format!("{} ({})", about.fingerprint, about.name()), keys::findings(about, role, now)));
-    }
-    if json {
-        let shown: Vec<Value> = all
-            .iter()
-            .map(|(about, found)| {
-                let found: Vec<Value> = found.iter().map(|f| json!({"what": f.what, "advice": f.advice})).collect();
-                json!({"about": about, "findings": found})
-            })
-            .collect();
-        say(&format!("{}\n", Value::Array(shown)))?;
-    } else {
-        for (about, found) in &all {
-            match found.as_slice() {
-                [] => say(&format!("{about}  ok\n"))?,
-                found => found.iter().try_for_each(|f| say(&format!("{about}  {}\n     {}\n", f.what, f.advice)))?,
-            }
-        }
-    }
-    if all.iter().all(|(_, found)| found.is_empty()) { Ok(()) } else { Err(Ended::Attention) }
 }

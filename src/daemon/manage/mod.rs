@@ -6,6 +6,7 @@
 
 mod check;
 mod grants;
+mod health;
 mod key;
 mod user;
 mod values;
