@@ -35,13 +35,19 @@ pub trait Backend {
 
     /// Asks, more cheaply than [`survey`](Self::survey), whether set-up is still in place.
     /// `None`: not known where it is.
-    fn check(&self) -> Option<Step>;
+    fn check(&self) -> Option<Step> {
+        None
+    }
 
     /// The verdict on what [`check`](Self::check) brought.
-    fn in_place(&self, check: &Output) -> bool;
+    fn in_place(&self, _: &Output) -> bool {
+        false
+    }
 
     /// Asks for a number that grows whenever anybody changes the firewall. `None`: this firewall has no such number.
-    fn generation(&self) -> Option<Step>;
+    fn generation(&self) -> Option<Step> {
+        None
+    }
 
     /// Removes everything of ours and nothing else.
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error>;

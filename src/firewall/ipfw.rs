@@ -68,18 +68,6 @@ impl Backend for Ipfw {
         Ok(SetUp { place: format!("set {active}"), steps, warnings })
     }
 
-    fn check(&self) -> Option<Step> {
-        None
-    }
-
-    fn in_place(&self, _: &Output) -> bool {
-        false
-    }
-
-    fn generation(&self) -> Option<Step> {
-        None
-    }
-
     /// Rules of others in our set stay. What has ended stays for its connections.
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
         let Numbers { start, active, check_state, .. } = self.numbers;

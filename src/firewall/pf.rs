@@ -91,18 +91,6 @@ impl Backend for Pf {
         Ok(SetUp { place: format!("anchor {}", self.anchor), steps, warnings: vec![warning] })
     }
 
-    fn check(&self) -> Option<Step> {
-        None
-    }
-
-    fn in_place(&self, _: &Output) -> bool {
-        false
-    }
-
-    fn generation(&self) -> Option<Step> {
-        None
-    }
-
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
         let listing = text(survey.get(1));
         if !listing.lines().any(is_ours) {

@@ -195,18 +195,6 @@ impl Backend for Iptables {
         concern::concerns(&self.read(survey), &self.tables.chains.of(Role::Input).from, opens)
     }
 
-    fn check(&self) -> Option<Step> {
-        None
-    }
-
-    fn in_place(&self, _: &Output) -> bool {
-        false
-    }
-
-    fn generation(&self) -> Option<Step> {
-        None
-    }
-
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
         let save = self.read(survey);
         Ok(self.versions.iter().flat_map(|version| self.removal(*version, &save)).collect())
