@@ -13,6 +13,7 @@ mod errands;
 pub mod journal;
 mod kept;
 pub mod keyrings;
+mod lookout;
 pub mod manage;
 mod memory;
 mod new_keys;

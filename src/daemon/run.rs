@@ -10,6 +10,7 @@ use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level};
+use super::lookout::Lookout;
 use super::pool::Pool;
 use super::signals::{Asked, Signals};
 use super::sources::Sources;
@@ -30,6 +31,8 @@ pub struct Daemon<'a> {
     pub dry_run: bool,
     /// `None`: no stanza needs one, or none is to be changed.
     pub firewall: Option<Firewall>,
+    /// `None`: this firewall tells of no changes.
+    pub lookout: Option<Lookout>,
     pub journal: &'a mut Journal,
     pub signals: Signals,
     /// `None`: it could not be made, and that has been said.
@@ -80,6 +83,7 @@ impl Daemon<'_> {
                 Err(end) => return end,
             };
             self.try_again(Timestamp::now());
+            self.look_after(Timestamp::now());
             let signalled = match self.wait(more) {
                 Ok(signalled) => signalled,
                 Err(error) => return End::Poll(error),
@@ -222,7 +226,8 @@ impl Daemon<'_> {
         if let (false, Some(rest)) = (more, self.crowd.gathers(Instant::now())) {
             std::thread::sleep(rest);
         }
-        self.alarm.set(self.later.at.into_iter().chain(self.gate.next_deadline()).min())?;
+        let look = self.lookout.as_ref().and_then(Lookout::due);
+        self.alarm.set(self.later.at.into_iter().chain(look).chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let file = self.sources.always_ready() && self.is_idle();
         let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);
@@ -231,7 +236,9 @@ impl Daemon<'_> {
         let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()].into_iter().chain(aside);
         let deaf = self.packets_left == Some(0);
         let sources = self.sources.fds().filter(|_| !deaf);
-        let fds = ours.chain(sources);
+        let watched = self.lookout.as_ref().and_then(Lookout::fd);
+        let is_watched = watched.is_some();
+        let fds = ours.chain(watched).chain(sources);
         let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let control = self.control.iter().flat_map(ControlSocket::fds);
         let mut fds: Vec<PollFd> = fds.chain(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))).collect();
@@ -245,13 +252,18 @@ impl Daemon<'_> {
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
         // The pool and what is done aside are looked at anyway.
         let mut said = said.skip(1 + aside.len());
+        let heard = is_watched && said.next().is_some_and(|flags| !flags.is_empty());
         let sources = self.sources.fds().filter(|_| !deaf).count();
         self.sources.polled(said.by_ref().take(sources));
         if let Some(control) = &mut self.control {
             control.polled(said);
         }
-        if rang && self.alarm.silence() == Rang::ClockWasSet {
+        let clock_was_set = rang && self.alarm.silence() == Rang::ClockWasSet;
+        if clock_was_set {
             self.later.at = self.later.at.map(|_| Timestamp::now());
+        }
+        if let Some(lookout) = &mut self.lookout {
+            lookout.polled(heard, clock_was_set, Timestamp::now());
         }
         Ok(signalled)
     }
@@ -361,6 +373,7 @@ mod tests {
             crowd: Crowd::new(Instant::now()),
             dry_run: false,
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
+            lookout: None,
             journal,
             signals: Signals::install().unwrap(),
             control: None,

@@ -11,6 +11,7 @@ use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
+use super::lookout::Lookout;
 use super::pidfile::PidFile;
 use super::pool::Pool;
 use super::reload::{level_of, reload};
@@ -70,6 +71,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         crowd: Crowd::new(Instant::now()),
         dry_run: args.test,
         firewall: None,
+        lookout: None,
         journal,
         signals,
         control: None,
@@ -125,7 +127,10 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
     if server.flush_at_init {
         firewall.flush()?;
     }
+    // Before set-up: whatever is changed from then on is heard.
+    let watch = firewall.watch().transpose()?;
     let set_up = firewall.set_up()?;
+    daemon.lookout = watch.map(Lookout::new);
     let firewall = daemon.firewall.insert(firewall);
     for warning in set_up.warnings {
         daemon.journal.note(Level::Warning, warning);

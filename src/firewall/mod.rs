@@ -24,6 +24,7 @@ mod rule;
 mod ruleset;
 mod runner;
 mod settings;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,6 +49,7 @@ use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
 pub use runner::{Failed, Runner, System};
 pub use settings::{BackendName, ChainPlace, ChainPlaceError, Family, Features, FirewallSettings, Hook, Name};
+pub use watch::Watch;
 
 /// The one firewall of this machine.
 pub struct Firewall {
@@ -57,6 +59,10 @@ pub struct Firewall {
     replies: bool,
     /// The firewall's own count of changes when set-up was last seen to be in place.
     seen: Option<u32>,
+    /// Set-up was in place once.
+    stood: bool,
+    /// Somebody undid it since the last look, and what was open is gone.
+    undone: bool,
     /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
     memory: Option<Memory>,
 }
@@ -77,7 +83,7 @@ impl Firewall {
 
     /// For tests: any back-end, any runner.
     pub fn with(backend: Box<dyn Backend>, runner: Box<dyn Runner>) -> Self {
-        Self { backend, runner, replies: false, seen: None, memory: None }
+        Self { backend, runner, replies: false, seen: None, stood: false, undone: false, memory: None }
     }
 
     /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
@@ -87,6 +93,8 @@ impl Firewall {
         let survey = self.run(&self.backend.survey())?;
         let set_up = self.backend.set_up(&survey)?;
         self.run(&set_up.steps)?;
+        self.undone |= self.stood && !set_up.steps.is_empty();
+        self.stood = true;
         self.remember(&survey)?;
         // One transaction counts one. Did anybody else change something meanwhile, the number will not fit, and the
         // next grant looks again.
@@ -117,6 +125,18 @@ impl Firewall {
             concerns.push(Concern::grave(with_cause(&error), LACKING));
         }
         concerns
+    }
+
+    /// A way to hear of changes that others make. `None`: this firewall tells of none.
+    pub fn watch(&self) -> Option<Result<Watch, Error>> {
+        self.backend.generation().map(|_| Watch::open())
+    }
+
+    /// Puts set-up back if somebody undid it. Tells whether anybody has since the last look: then what was open is to be
+    /// opened again.
+    pub fn look(&mut self) -> Result<bool, Error> {
+        self.ensure_set_up()?;
+        Ok(std::mem::take(&mut self.undone))
     }
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.

@@ -23,6 +23,7 @@ mod iptables;
 mod matrix;
 mod nat;
 mod openpgp;
+mod reloaded;
 mod resilience;
 mod stories;
 mod users;

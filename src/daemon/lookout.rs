@@ -1,0 +1,126 @@
+//! Somebody else flushes or reloads the ruleset: set-up is put back, and what is still to be open is opened again.
+//!
+//! The kernel tells of every change, ours included; a look that finds the ruleset's number as we left it costs next to
+//! nothing. Between two looks there is a pause in which nothing is listened to, and it grows while somebody undoes set-up
+//! again and again: two programs that fight over the ruleset must not occupy the machine.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use super::journal::Level;
+use super::run::Daemon;
+use crate::firewall::Watch;
+use crate::grant::Grant;
+use crate::time::Timestamp;
+
+pub struct Lookout {
+    watch: Watch,
+    /// When to look next, if there is a reason to.
+    due: Option<Timestamp>,
+    /// Not before.
+    rests_until: Timestamp,
+    pause: Duration,
+    /// Its failure has been told.
+    failed: bool,
+    /// Not everything could be opened again.
+    owing: bool,
+}
+
+impl Lookout {
+    pub fn new(watch: Watch) -> Self {
+        let rests_until = Timestamp::from_secs(0);
+        Self { watch, due: None, rests_until, pause: PAUSE, failed: false, owing: false }
+    }
+
+    /// What to poll. `None`: it will be looked anyway.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.due.is_none().then(|| self.watch.as_fd())
+    }
+
+    /// What polling said. When the clock was set, what was to come is looked for at once.
+    pub fn polled(&mut self, heard: bool, clock_was_set: bool, now: Timestamp) {
+        if clock_was_set {
+            self.rests_until = self.rests_until.min(now);
+            self.due = self.due.map(|_| now);
+        }
+        if heard {
+            self.due.get_or_insert(self.rests_until.max(now));
+        }
+    }
+
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    fn rest(&mut self, now: Timestamp, undone: bool) {
+        let long_ago = self.rests_until.plus(LONGEST_PAUSE) < now;
+        self.pause = match undone {
+            true if !long_ago => (self.pause * 2).min(LONGEST_PAUSE),
+            _ if long_ago => PAUSE,
+            _ => self.pause,
+        };
+        self.rests_until = now.plus(self.pause);
+    }
+}
+
+impl Daemon<'_> {
+    /// Looks after the firewall when it is time.
+    pub fn look_after(&mut self, now: Timestamp) {
+        let (Some(lookout), Some(firewall)) = (&mut self.lookout, &mut self.firewall) else { return };
+        if lookout.due.is_none_or(|due| due > now) {
+            return;
+        }
+        lookout.due = None;
+        // Before the look: what comes after is heard again.
+        lookout.watch.silence();
+        let undone = match firewall.look() {
+            Ok(undone) => undone || lookout.owing,
+            Err(error) => {
+                if !std::mem::replace(&mut lookout.failed, true) {
+                    self.journal.trouble(&error);
+                    self.journal.note(Level::Error, "Nothing can be opened until the firewall is as it should be.");
+                }
+                lookout.rest(now, true);
+                lookout.due = Some(now.plus(AGAIN));
+                return;
+            }
+        };
+        (lookout.failed, lookout.owing) = (false, false);
+        lookout.rest(now, undone);
+        if undone {
+            self.open_again(now);
+        }
+    }
+
+    fn open_again(&mut self, now: Timestamp) {
+        let (Some(lookout), Some(firewall)) = (&mut self.lookout, &mut self.firewall) else { return };
+        let (mut count, mut failure) = (0_usize, None);
+        for grant in self.gate.grants().filter(|grant| is_in_firewall(grant) && grant.until > now) {
+            match firewall.open(grant, now) {
+                Ok(()) => count += 1,
+                Err(error) => failure = Some(error),
+            }
+        }
+        let text = format!(
+            "somebody undid the firewall's set-up: it is put back, and what was to be open is open again (grants={count})"
+        );
+        self.journal.note(Level::Warning, text);
+        if let Some(error) = failure {
+            self.journal.trouble(&error);
+            lookout.owing = true;
+            lookout.due = Some(now.plus(AGAIN));
+        }
+    }
+}
+
+/// Not by commands, and not before its name was looked up.
+fn is_in_firewall(grant: &Grant) -> bool {
+    grant.cycle().is_none() && grant.access.name().is_none()
+}
+
+/// Between two looks: short enough for whoever reloads the ruleset, and long enough for a busy day.
+const PAUSE: Duration = Duration::from_millis(400);
+/// While set-up is undone again and again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(3);
