@@ -364,6 +364,11 @@ impl Gate {
         self.grants.iter()
     }
 
+    /// Grows whenever something is opened or closed.
+    pub fn changes(&self) -> u64 {
+        self.grants.changes()
+    }
+
     /// Those with higher numbers, in their order.
     pub fn grants_behind(&self, last: GrantId) -> impl Iterator<Item = &Grant> {
         self.grants.behind(last)

@@ -109,6 +109,7 @@ pub struct GrantTable {
     by_end: BTreeSet<(Timestamp, GrantId)>,
     by_address: BTreeSet<(IpAddr, GrantId)>,
     last: GrantId,
+    changes: u64,
 }
 
 /// The table is full.
@@ -130,6 +131,7 @@ impl GrantTable {
     /// Adds a grant under the id it got from [`next_id`](Self::next_id), or one that was found open at start.
     pub fn insert(&mut self, grant: Grant) -> &Grant {
         self.remove(grant.id);
+        self.changes += 1;
         self.last = self.last.max(grant.id);
         self.by_end.insert((grant.until, grant.id));
         self.by_address.insert((grant.allow, grant.id));
@@ -138,6 +140,7 @@ impl GrantTable {
 
     pub fn remove(&mut self, id: GrantId) -> Option<Grant> {
         let grant = self.open.remove(&id)?;
+        self.changes += 1;
         self.by_end.remove(&(grant.until, id));
         self.by_address.remove(&(grant.allow, id));
         Some(grant)
@@ -177,6 +180,11 @@ impl GrantTable {
             ended.extend(due.and_then(|(_, id)| self.remove(id)));
         }
         ended
+    }
+
+    /// Grows with all that comes and goes: whoever knows the number knows whether there is news.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub fn contains(&self, id: GrantId) -> bool {
@@ -225,8 +233,11 @@ mod tests {
         table.insert(grant(1, "192.0.2.1", "tcp/22", 130));
         table.insert(grant(2, "192.0.2.2", "tcp/22", 110));
         assert_eq!(table.next_end(), Some(Timestamp::from_secs(110)));
+        let before = table.changes();
         assert!(table.expire(Timestamp::from_secs(109)).is_empty());
+        assert_eq!(table.changes(), before);
         assert_eq!(ids(&table.expire(Timestamp::from_secs(130))), [2, 1]);
+        assert_eq!(table.changes(), before + 2);
         assert!(table.expire(Timestamp::from_secs(999)).is_empty());
         assert_eq!(table.next_end(), None);
     }

@@ -84,6 +84,7 @@ impl Daemon<'_> {
             };
             self.try_again(Timestamp::now());
             self.look_after(Timestamp::now());
+            self.tell_watchers();
             let signalled = match self.wait(more) {
                 Ok(signalled) => signalled,
                 Err(error) => return End::Poll(error),

@@ -106,6 +106,40 @@ fn what_is_open_is_told_and_closed_by_its_number() {
     assert!(!socket(&scene).exists());
 }
 
+/// Told by the daemon as it happens, and nobody is woken in between.
+#[test]
+fn whoever_watches_hears_what_opens_and_closes() {
+    let scene = scene();
+    let daemon = scene.daemon();
+    scene.opens(PORT, &daemon);
+    let watch = |words: &[&str]| {
+        let mut command = scene.world.server.command(Maker::Ours.daemon());
+        command.args(["grants", "--watch"]).args(words).arg("-c").arg(scene.settings.path("fwknopd.conf"));
+        Daemon::follow(command)
+    };
+    let (mut plain, json) = (watch(&[]), watch(&["--json"]));
+    let first = format!("open   1  {CLIENT}  tcp/{PORT}  ");
+    plain.logs.expect(&[&first, "stanza=access#1", "signer=shared-key"]);
+    json.logs.expect(&["{\"event\":\"open\",\"grant\":1,"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = daemon.status("voluntary_ctxt_switches");
+    std::thread::sleep(Duration::from_secs(3));
+    let woken = daemon.status("voluntary_ctxt_switches") - before;
+    assert!(woken <= 2, "woken {woken} times in three idle seconds");
+
+    scene.opens(OTHER_PORT, &daemon);
+    plain.logs.expect(&[&format!("open   2  {CLIENT}  tcp/{OTHER_PORT}  ")]);
+    let (output, text) = grants(&scene, &["close", "1", "--yes"]);
+    assert!(output.status.success(), "{text}");
+    plain.logs.expect(&[&format!("close  1  {CLIENT}  tcp/{PORT}  ")]);
+    json.logs.expect(&["{\"event\":\"close\",\"grant\":1,"]);
+    assert_eq!(plain.logs.count(&["open "]), 2, "each is told once");
+
+    assert!(plain.lives());
+    daemon.stop();
+    plain.logs.expect(&["fwknopd: the daemon has hung up"]);
+}
+
 /// Who opened what is known again after a crash, and the socket of the dead daemon is in nobody's way.
 #[test]
 fn a_restart_does_not_forget_who_knocked() {

@@ -14,6 +14,10 @@ impl Daemon<'_> {
         let Some(mut control) = self.control.take() else { return };
         for asked in control.requests() {
             let answer = match &asked.request {
+                Ok(Request::Watch { seen }) if *seen == self.gate.changes() => {
+                    control.hold(&asked, *seen);
+                    continue;
+                }
                 Ok(request) => self.answer(request, asked.who),
                 Err(why) => Answer::Misunderstood { why: why.clone() },
             };
@@ -22,8 +26,17 @@ impl Daemon<'_> {
         self.control = Some(control);
     }
 
+    /// Answers those who wait for a change, if there was one.
+    pub fn tell_watchers(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.changed(self.gate.changes());
+        }
+    }
+
     fn answer(&mut self, request: &Request, who: Who) -> Answer {
         match request {
+            // There is news already.
+            Request::Watch { .. } => Answer::Changed { state: self.gate.changes() },
             Request::Reload => {
                 self.journal.note(Level::Info, format!("control uid={} pid={} asks=reload", who.uid, who.pid));
                 match self.reload() {

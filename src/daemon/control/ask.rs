@@ -21,6 +21,10 @@ pub enum Error {
     },
     #[error("{} belongs to user {uid}, who is not to be believed\n     look at who may write to its directory", path.display())]
     Foreign { path: PathBuf, uid: u32 },
+    #[error(
+        "the daemon has hung up: it has ended, or there are too many who ask it\n     see whether it runs: fwknopd -S"
+    )]
+    HungUp,
     #[error("the daemon did not understand: {why}\n     it may be of another version: restart it")]
     Misunderstood { why: String },
 }
@@ -76,6 +80,24 @@ impl Connection {
                 other => return Err(Error::unexpected(&other)),
             }
         }
+    }
+
+    /// Waits, as long as it takes, for another state than the one that was seen.
+    pub fn watch(&mut self, seen: u64) -> Result<u64, Error> {
+        self.be_patient(None)?;
+        let answer = self.ask(&Request::Watch { seen });
+        self.be_patient(Some(PATIENCE))?;
+        match answer {
+            Ok(Answer::Changed { state }) => Ok(state),
+            Ok(other) => Err(Error::unexpected(&other)),
+            Err(Error::Unreachable { .. }) => Err(Error::HungUp),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn be_patient(&mut self, how_long: Option<Duration>) -> Result<(), Error> {
+        let set = self.stream.get_ref().set_read_timeout(how_long);
+        set.map_err(|source| Error::Unreachable { path: self.path.clone(), source })
     }
 
     fn exchange(&mut self, request: &Request) -> io::Result<Answer> {

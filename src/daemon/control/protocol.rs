@@ -17,6 +17,10 @@ pub enum Request {
         after: u64,
     },
     Close(Which),
+    /// Answered when what is open is no longer as it was in the state `seen`.
+    Watch {
+        seen: u64,
+    },
 }
 
 /// What is to be closed.
@@ -48,6 +52,10 @@ pub enum Answer {
     /// These were closed.
     Closed {
         grants: Vec<u64>,
+    },
+    /// Something came or went since the state that was seen.
+    Changed {
+        state: u64,
     },
     /// What was asked could not be understood, and the connection ends.
     Misunderstood {
@@ -114,6 +122,7 @@ mod tests {
         for (request, text) in [
             (Request::Reload, r#""reload""#),
             (Request::Grants { after: 0 }, r#"{"grants":{"after":0}}"#),
+            (Request::Watch { seen: 3 }, r#"{"watch":{"seen":3}}"#),
             (Request::Close(Which::Grant(17)), r#"{"close":{"grant":17}}"#),
             (Request::Close(Which::Certificate("AB".into())), r#"{"close":{"certificate":"AB"}}"#),
             (Request::Close(Which::Stanza("ann".into())), r#"{"close":{"stanza":"ann"}}"#),

@@ -94,7 +94,7 @@ impl ControlSocket {
 
     /// Whether there is something to do that nothing else will wake us for.
     pub fn is_busy(&self) -> bool {
-        self.peers.iter().any(|peer| peer.gone || (peer.answer.is_empty() && peer.line_end().is_some()))
+        self.peers.iter().any(|peer| peer.gone || peer.has_request())
     }
 
     /// Takes new connections, reads and writes as far as that goes at once, and hands over one request of each.
@@ -118,12 +118,25 @@ impl ControlSocket {
 
     /// No connection comes or goes between [`requests`](Self::requests) and this.
     pub fn answer(&mut self, asked: &Asked, answer: &Answer) {
-        let Some(peer) = self.peers.get_mut(asked.peer) else { return };
-        let mut line = serde_json::to_vec(answer).unwrap_or_default(); // plain data is always written
-        line.push(b'\n');
-        peer.answer = line;
-        peer.last_answer |= matches!(answer, Answer::Misunderstood { .. });
-        peer.go_on();
+        if let Some(peer) = self.peers.get_mut(asked.peer) {
+            peer.say(answer);
+        }
+    }
+
+    /// Instead of an answer: it comes with the first change after the state `seen`.
+    pub fn hold(&mut self, asked: &Asked, seen: u64) {
+        if let Some(peer) = self.peers.get_mut(asked.peer) {
+            peer.watches = Some(seen);
+        }
+    }
+
+    /// Tells those who watch and do not know this state. However many changes there are, and however slowly they are
+    /// read, each is told once, and asks for what it wants to know.
+    pub fn changed(&mut self, state: u64) {
+        for peer in self.peers.iter_mut().filter(|peer| peer.watches.is_some_and(|seen| seen != state)) {
+            peer.watches = None;
+            peer.say(&Answer::Changed { state });
+        }
     }
 
     fn accept(&mut self) {
@@ -165,6 +178,8 @@ struct Peer {
     /// What is still to be said.
     answer: Vec<u8>,
     last_answer: bool,
+    /// The state of the grants that it knows, while it waits for another.
+    watches: Option<u64>,
     ended: bool,
     gone: bool,
     ready: bool,
@@ -186,6 +201,7 @@ impl Peer {
             heard: Vec::new(),
             answer: Vec::new(),
             last_answer: false,
+            watches: None,
             ended: false,
             gone: false,
             ready: true,
@@ -197,12 +213,23 @@ impl Peer {
         if self.answer.is_empty() { PollFlags::IN } else { PollFlags::OUT }
     }
 
+    fn say(&mut self, answer: &Answer) {
+        let mut line = serde_json::to_vec(answer).unwrap_or_default(); // plain data is always written
+        line.push(b'\n');
+        self.answer = line;
+        self.last_answer |= matches!(answer, Answer::Misunderstood { .. });
+        self.go_on();
+    }
+
     fn go_on(&mut self) {
+        let before = self.heard.len();
         let done = if self.answer.is_empty() { self.hear() } else { self.speak() };
         let again = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
         self.gone |= done.is_err_and(|error| !again(&error));
         let silent = self.answer.is_empty() && (self.last_answer || (self.ended && self.line_end().is_none()));
         self.gone |= silent;
+        // Whoever watches has said all: nothing more of it is kept, and a poll for it may not return at once for ever.
+        self.gone |= self.watches.is_some() && (self.ended || self.heard.len() > before);
     }
 
     fn hear(&mut self) -> io::Result<()> {
@@ -224,9 +251,13 @@ impl Peer {
         self.heard.iter().position(|byte| *byte == b'\n')
     }
 
+    fn has_request(&self) -> bool {
+        self.answer.is_empty() && self.watches.is_none() && self.line_end().is_some()
+    }
+
     /// The next one, once the last has been answered.
     fn request(&mut self) -> Option<Result<Request, String>> {
-        if !self.answer.is_empty() || self.gone || self.last_answer {
+        if !self.answer.is_empty() || self.gone || self.last_answer || self.watches.is_some() {
             return None;
         }
         let Some(end) = self.line_end() else {
@@ -310,6 +341,38 @@ mod tests {
         assert!(turn(&mut socket).is_empty());
         assert!(heard(&mut peer).contains("misunderstood"));
         assert_eq!(heard(&mut peer), "(the end)");
+    }
+
+    #[test]
+    fn whoever_watches_is_told_once_and_says_nothing_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::open(dir.path()).unwrap();
+        let watch = |socket: &mut ControlSocket, more: &[u8]| {
+            let mut peer = UnixStream::connect(dir.path().join(NAME)).unwrap();
+            peer.write_all(&[b"{\"watch\":{\"seen\":7}}\n", more].concat()).unwrap();
+            let asked = turn(socket);
+            assert_eq!(asked[0].request, Ok(Request::Watch { seen: 7 }));
+            socket.hold(&asked[0], 7);
+            peer
+        };
+        let mut peer = watch(&mut socket, b"\"reload\"\n");
+        assert!(!socket.is_busy(), "the next request waits for its turn");
+        socket.changed(7);
+        assert_eq!(heard(&mut peer), "operation would block");
+        (8..50).for_each(|state| socket.changed(state));
+        assert_eq!(heard(&mut peer), "{\"changed\":{\"state\":8}}\n");
+        assert!(socket.is_busy());
+        assert_eq!(socket.requests()[0].request, Ok(Request::Reload));
+        drop(peer);
+        turn(&mut socket);
+        // One that goes on talking, and one that has hung up.
+        let mut talks = watch(&mut socket, b"");
+        talks.write_all(b"x").unwrap();
+        turn(&mut socket);
+        assert_eq!((heard(&mut talks).as_str(), socket.peers.len()), ("(the end)", 0));
+        drop(watch(&mut socket, b"\"reload\"\n"));
+        turn(&mut socket);
+        assert_eq!(socket.peers.len(), 0);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `fwknopd grants`: what is open now, asked of the running daemon, and closing it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use clap::Subcommand;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Places, say, values};
@@ -18,6 +22,9 @@ pub struct Grants {
     command: Option<Change>,
     #[arg(long)]
     json: bool,
+    /// Stay, and tell what opens and closes
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +46,7 @@ pub fn run(command: Grants, places: &Places) -> Result<(), Ended> {
     let now = Timestamp::now();
     let mut daemon = connect(places)?;
     match command.command {
+        None if command.watch => watch(&mut daemon, command.json),
         None => list(&mut daemon, command.json, now),
         Some(Change::Close { grants, certificate, consent }) => {
             let certificate = certificate.map(|key| key.to_string());
@@ -55,7 +63,7 @@ fn connect(places: &Places) -> Result<Connection, Ended> {
 fn list(daemon: &mut Connection, json: bool, now: Timestamp) -> Result<(), Ended> {
     let open = daemon.grants().map_err(failed)?;
     if json {
-        let text = serde_json::to_string(&open).map_err(|error| Ended::Other(Box::new(error)))?;
+        let text = serde_json::to_string(&open).map_err(Ended::other)?;
         return say(&format!("{text}\n"));
     }
     if open.is_empty() {
@@ -64,6 +72,49 @@ fn list(daemon: &mut Connection, json: bool, now: Timestamp) -> Result<(), Ended
     let lines: Vec<String> = open.iter().map(|open| shown(open, now) + "\n").collect();
     say(&lines.concat())
 }
+
+/// What is open, and from then on what opens and closes, a line each, until somebody ends us or the daemon ends.
+fn watch(daemon: &mut Connection, json: bool) -> Result<(), Ended> {
+    let mut known = BTreeMap::new();
+    let mut seen = 0;
+    loop {
+        let open: BTreeMap<u64, Open> =
+            daemon.grants().map_err(failed)?.into_iter().map(|open| (open.grant, open)).collect();
+        for event in events(&known, &open) {
+            say(&event.line(json, Timestamp::now())?)?;
+        }
+        known = open;
+        // However busy the daemon is: it is not to be asked all the time.
+        std::thread::sleep(BREATH);
+        seen = daemon.watch(seen).map_err(failed)?;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    open: &'a Open,
+}
+
+fn events<'a>(before: &'a BTreeMap<u64, Open>, after: &'a BTreeMap<u64, Open>) -> Vec<Event<'a>> {
+    let only = |event, these: &'a BTreeMap<u64, Open>, those: &'a BTreeMap<u64, Open>| {
+        these.values().filter(|open| !those.contains_key(&open.grant)).map(move |open| Event { event, open })
+    };
+    only("close", before, after).chain(only("open", after, before)).collect()
+}
+
+impl Event<'_> {
+    fn line(&self, json: bool, now: Timestamp) -> Result<String, Ended> {
+        if json {
+            return Ok(serde_json::to_string(self).map_err(Ended::other)? + "\n");
+        }
+        Ok(format!("{:<5}  {}\n", self.event, shown(self.open, now)))
+    }
+}
+
+/// Between two looks at all that is open.
+const BREATH: Duration = Duration::from_millis(100);
 
 fn close(
     daemon: &mut Connection,
