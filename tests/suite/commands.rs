@@ -126,12 +126,22 @@ fn sudo_is_asked_for_no_password_and_takes_no_options_of_strangers() {
     daemon.stop();
 }
 
+/// It gains nothing in a user namespace, and says so: that reaches the journal, and nothing is run.
+fn sudo_refuses_an_ordinary_user() {
+    let site = Site::new("ENABLE_CMD_SUDO_EXEC Y\n", "");
+    let daemon = site.daemon();
+    site.command(Maker::Ours, &format!("/usr/bin/touch {}", site.file("touched").display()));
+    daemon.logs.expect(&["output ", "sudo"]);
+    daemon.logs.expect(&["ended ", "status=1"]);
+    assert!(!site.file("touched").exists());
+    daemon.stop();
+}
+
 /// The real one, by a file that only this daemon sees.
 #[test]
 fn sudo_decides_by_its_own_rules() {
     if !is_root() {
-        // It gains nothing in the namespace of an ordinary user, and says so.
-        return;
+        return sudo_refuses_an_ordinary_user();
     }
     let stanza = "CMD_EXEC_USER nobody\nENABLE_CMD_SUDO_EXEC Y\nCMD_SUDO_EXEC_USER games\n";
     let site = Site::new(stanza, "");
