@@ -18,6 +18,7 @@ mod daemon;
 mod demo;
 mod docs;
 mod firewall;
+mod firewalld;
 mod flood;
 mod iptables;
 mod matrix;

@@ -1,0 +1,169 @@
+//! The real firewalld on a host of ours: unpacked rather than installed, with a system bus and a configuration of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::logs::Logs;
+use super::netns::Host;
+use super::scratch::Scratch;
+use super::{PATIENCE, within};
+
+/// By what it filters: `FirewallBackend` in its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Iptables,
+    Nftables,
+}
+
+/// Both daemons are killed on drop.
+pub struct Firewalld {
+    by: By,
+    dir: Scratch,
+    bus: Child,
+    daemon: Option<Child>,
+    pub logs: Logs,
+}
+
+impl Firewalld {
+    /// Running, and ready: everything is dropped but what is established.
+    pub fn start(host: &Host, by: By) -> Self {
+        let dir = Scratch::new();
+        let backend = format!("{by:?}").to_lowercase();
+        dir.write("firewalld.conf", &format!("DefaultZone=gate\nFirewallBackend={backend}\n"));
+        std::fs::create_dir(dir.join("zones")).expect("a directory of our own");
+        dir.write("zones/gate.xml", ZONE);
+        let own = place("usr/share/dbus-1/system.d/FirewallD.conf");
+        let policy = BUS.replace("SOCKET", &dir.join("bus").display().to_string());
+        dir.write("bus.conf", &policy.replace("FIREWALLD", &own.display().to_string()));
+        let mut command = host.command("dbus-daemon");
+        command.args(["--nofork", "--nopidfile", "--nosyslog"]).arg(option("--config-file=", &dir.join("bus.conf")));
+        let logs = Logs::default();
+        let bus = follow(command, &logs);
+        assert!(
+            within(PATIENCE, || dir.join("bus").exists()),
+            "no system bus: is the package dbus-daemon installed? {}",
+            logs.text()
+        );
+        let mut firewalld = Self { by, dir, bus, daemon: None, logs };
+        firewalld.run(host);
+        firewalld
+    }
+
+    /// The daemon, after [`stop`](Self::stop) once more.
+    pub fn run(&mut self, host: &Host) {
+        // It makes a directory in /run.
+        let mut command = host.command("unshare");
+        command.args(["-m", "sh", "-ec", r#"mount -t tmpfs tmpfs /run && exec "$@""#, "sh"]);
+        command.arg(place("usr/sbin/firewalld")).args(["--nofork", "--nopid", "--log-target", "console"]);
+        command.arg("--system-config").arg(self.dir.path()).arg("--default-config").arg(place("usr/lib/firewalld"));
+        command.envs(self.environment());
+        self.daemon = Some(follow(command, &self.logs));
+        let ready = || self.command(host, &["--state"]).output().is_ok_and(|output| output.status.success());
+        assert!(within(PATIENCE, ready), "firewalld does not become ready:\n{}", self.logs.text());
+    }
+
+    /// TERM: it takes all its rules away.
+    pub fn stop(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        kill_process(Pid::from_child(&daemon), Signal::TERM).expect("it is still there");
+        if !within(PATIENCE, || daemon.try_wait().expect("it was started").is_some()) {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            panic!("firewalld does not end:\n{}", self.logs.text());
+        }
+    }
+
+    /// Runs `firewall-cmd`, which must succeed; what it says.
+    pub fn cmd(&self, host: &Host, args: &[&str]) -> String {
+        let output = super::peers::bounded(self.command(host, args), PATIENCE);
+        let said = super::peers::said(&output);
+        assert!(output.status.success(), "firewall-cmd {args:?}: {said}");
+        said
+    }
+
+    fn command(&self, host: &Host, args: &[&str]) -> Command {
+        let mut command = host.command(place("usr/bin/firewall-cmd"));
+        command.args(args).envs(self.environment()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// What `fwknopd.conf` says about it.
+    pub fn conf(&self) -> String {
+        match self.by {
+            By::Iptables => format!("FIREWALL firewalld;\nFIREWALL_EXE {};\n", self.program().display()),
+            By::Nftables => "FIREWALL nftables;\n".to_owned(),
+        }
+    }
+
+    /// For `FIREWALL_EXE`: `firewall-cmd` that finds its bus and its libraries whatever its environment.
+    fn program(&self) -> PathBuf {
+        let words = self.environment().map(|(name, value)| format!("{name}='{value}'")).join(" ");
+        let body = format!("{words} exec '{}' \"$@\"", place("usr/bin/firewall-cmd").display());
+        self.dir.script("firewall-cmd", &body)
+    }
+
+    fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            ("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.dir.join("bus").display())),
+            ("PYTHONPATH", place("usr/lib/python3/dist-packages").display().to_string()),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Firewalld {
+    fn drop(&mut self) {
+        for child in self.daemon.iter_mut().chain([&mut self.bus]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn follow(mut command: Command, logs: &Logs) -> Child {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    logs.follow(child.stdout.take().expect("piped"));
+    logs.follow(child.stderr.take().expect("piped"));
+    child
+}
+
+fn option(name: &str, path: &Path) -> String {
+    format!("{name}{}", path.display())
+}
+
+/// Where a file of firewalld is: `.ci/deps` unpacks it; elsewhere than on Debian it may be installed.
+fn place(file: &str) -> PathBuf {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/firewalld").join(file);
+    let found = [unpacked, Path::new("/").join(file)].into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("firewalld is missing ({file}): unpack it with .ci/deps test, or install it"))
+}
+
+/// Packets of strangers are dropped without a word, also those between two of this host's devices.
+const ZONE: &str = r#"<?xml version="1.0" encoding="utf-8"?><zone target="DROP"><short>gate</short></zone>"#;
+
+/// The system's policy as far as it matters, and firewalld's own.
+const BUS: &str = r#"<busconfig>
+    <listen>unix:path=SOCKET</listen>
+    <auth>EXTERNAL</auth>
+    <policy context="default">
+        <allow user="*"/>
+        <deny own="*"/>
+        <deny send_type="method_call"/>
+        <allow send_type="signal"/>
+        <allow send_requested_reply="true" send_type="method_return"/>
+        <allow send_requested_reply="true" send_type="error"/>
+        <allow receive_type="method_call"/>
+        <allow receive_type="method_return"/>
+        <allow receive_type="error"/>
+        <allow receive_type="signal"/>
+        <allow send_destination="org.freedesktop.DBus"/>
+    </policy>
+    <include>FIREWALLD</include>
+</busconfig>
+"#;
