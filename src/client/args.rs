@@ -238,16 +238,16 @@ pub struct FileArgs {
     /// Print the names of the rc file's stanzas
     #[arg(long)]
     pub stanza_list: bool,
-    /// Run the last command line again (not supported yet)
+    /// Run the last command line again
     #[arg(short = 'l', long)]
     pub last_cmd: bool,
-    /// Print the last command line (not supported yet)
+    /// Print the last command line
     #[arg(long)]
     pub show_last: bool,
-    /// Where the last command line is stored: accepted, nothing is stored
+    /// Where the command line is stored, without keys [default: ~/.fwknop.run]
     #[arg(short = 'E', long, value_name = "FILE")]
     pub save_args_file: Option<PathBuf>,
-    /// Do not store the command line: accepted, nothing is stored
+    /// Do not store the command line
     #[arg(long)]
     no_save_args: bool,
     /// Write the packet to this file
@@ -273,7 +273,7 @@ pub struct FileArgs {
 impl Args {
     /// Reads a command line as `getopt_long` would: any word after an option that takes a value is that value, also when
     /// it begins with a hyphen (a generated key may).
-    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         Self::from_arg_matches(&Self::definition().try_get_matches_from(words)?)
     }
 
@@ -371,6 +371,10 @@ impl Args {
         list.text("GPG_ENGINE", &gpg.gpg_engine, "--gpg-engine");
         list.flag("USE_GPG_AGENT", gpg.gpg_agent, "--gpg-agent");
         list.flag("GPG_NO_SIGNING_PW", gpg.gpg_no_signing_pw, "--gpg-no-signing-pw");
+    }
+
+    pub fn is_verbose(&self) -> bool {
+        self.files.verbose > 0
     }
 
     pub fn destination(&self) -> Option<&str> {

@@ -17,11 +17,7 @@ use crate::net::Port;
 use crate::spa::{RandomValue, Request};
 use crate::time::Timestamp;
 
-pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
-    let options = meaning(args, layers)?;
-    if options.send.destination.is_none() && !args.files.test {
-        return Err(Failure::refused("no server is named", "name it with -D, or only make the packet with -T"));
-    }
+pub(super) fn knock(args: &Args, options: &Options) -> Result<(), Failure> {
     let here = circumstances()?;
     let now = here.now;
     let message = compose::compose(&options.ask, here)?;
@@ -44,10 +40,10 @@ pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
         (false, None) => None,
     };
     let mut reader = KeyReader::new(lines, options.send.destination.clone(), now);
-    let keys = reader.read(&options)?;
+    let keys = reader.read(options)?;
     reader.warnings.iter().for_each(|warning| warn(&format!("warning: {warning}")));
 
-    let packet = Packet::seal(message, keys, route(&options, options.send.port).room())?;
+    let packet = Packet::seal(message, keys, route(options, options.send.port).room())?;
     packet.notes(options.verbose).iter().for_each(|note| warn(note));
     if options.verbose > 0 || args.files.test {
         print(&format!("{}\n", packet.table(&options.scheme)?))?;
@@ -55,10 +51,10 @@ pub(super) fn knock(args: &Args, layers: &Layers) -> Result<(), Failure> {
     if let Some(path) = &args.files.save_packet {
         write_private(path, &format!("{}\n", packet.text()), args.files.save_packet_append)?;
     }
-    deliver(args, &options, &packet)
+    deliver(args, options, &packet)
 }
 
-fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> {
+pub(super) fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> {
     let given = Given {
         command: args.ask.server_cmd.clone().map(OsStringExt::into_vec),
         key_lines: args.keys.stdin || args.keys.fd.is_some(),
@@ -67,6 +63,9 @@ fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> {
     let options = Options::resolve(layers, given, &mut complaints);
     let (options, notes) = complaints.judge(options)?;
     complain(&notes);
+    if options.send.destination.is_none() && !args.files.test {
+        return Err(Failure::refused("no server is named", "name it with -D, or only make the packet with -T"));
+    }
     Ok(options)
 }
 

@@ -59,10 +59,8 @@ pub(super) fn usage(error: &clap::Error) -> u8 {
         _ => {}
     }
     let text = error.to_string();
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_more =
-        |line: &&str| ["tip: ", "Usage: ", "For more information", "["].iter().any(|more| line.starts_with(more));
-    let what = lines().take_while(|line| !is_more(line)).collect::<Vec<_>>().join(" ");
+    let lines = || text.lines().map(str::trim);
+    let what = what(error);
     if let Some(word) = misplaced(&what) {
         let advice = match definition.find_subcommand(word) {
             Some(_) => format!("'{word}' is a command as the first word only"),
@@ -75,11 +73,21 @@ pub(super) fn usage(error: &clap::Error) -> u8 {
     let choices = lines().find_map(|line| line.strip_prefix("[possible values: ")?.strip_suffix(']'));
     let choices = choices.map(|choices| format!("write one of {choices}"));
     let tip = choices.as_deref().or_else(|| lines().find_map(|line| line.strip_prefix("tip: "))).unwrap_or(&see);
-    warn(&format!("{}\n     {tip}", what.strip_prefix("error: ").unwrap_or(&what)));
+    warn(&format!("{}\n     {tip}", what));
     failure
+}
+
+/// What is wrong with a command line, in one line.
+pub(super) fn what(error: &clap::Error) -> String {
+    const MORE: [&str; 4] = ["tip: ", "Usage: ", "For more information", "["];
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines.take_while(|line| !MORE.iter().any(|more| line.starts_with(more)));
+    let what = said.collect::<Vec<_>>().join(" ");
+    what.strip_prefix("error: ").map_or(what.clone(), str::to_owned)
 }
 
 /// A word behind options, which clap takes for a command.
 fn misplaced(what: &str) -> Option<&str> {
-    what.strip_prefix("error: the subcommand '")?.split_once("' cannot be used with").map(|(word, _)| word)
+    what.strip_prefix("the subcommand '")?.split_once("' cannot be used with").map(|(word, _)| word)
 }

@@ -1,6 +1,6 @@
 //! The variables of the rc file (`spec/client.md` 4), in the order in which a stanza is written (`spec/client.md` 6).
 
-use crate::config::State::{self, Built, NotNeeded, NotSupportedYet};
+use crate::config::State::{self, Built, NotSupportedYet};
 use crate::config::{Kind, Table, Variable};
 
 pub static TABLE: Table =
@@ -65,13 +65,7 @@ static VARIABLES: &[Variable] = &[
     v("RESOLVE_IP_HTTPS", Kind::YesNo, "N", Built, "as ALLOW_IP resolve: not supported yet"),
     v("RESOLVE_HTTP_ONLY", Kind::YesNo, "N", NO, "resolve over plain HTTP"),
     v("WGET_CMD", Kind::Path, "", NEVER, "the wget to resolve with"),
-    v(
-        "NO_SAVE_ARGS",
-        Kind::YesNo,
-        "Y",
-        NotNeeded { why: "the command line is never stored", silent: &["Y", "N"] },
-        "do not store the command line",
-    ),
+    v("NO_SAVE_ARGS", Kind::YesNo, "N", Built, "do not store the command line"),
 ];
 
 const PROTOCOLS: &[&str] = &["udp", "tcp", "http", "udpraw", "tcpraw", "icmp"];

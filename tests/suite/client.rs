@@ -4,6 +4,7 @@ mod agent;
 mod bad_options;
 mod docs;
 mod keys;
+mod last;
 mod manage;
 mod openpgp;
 mod rc;

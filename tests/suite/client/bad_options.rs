@@ -34,8 +34,6 @@ fn bad_options_are_refused_with_advice() {
         (&["-H", "proxy"], "--http-proxy is not supported yet", "-P udp"),
         (&["--icmp-type", "8"], "--icmp-type is not supported yet", "-P udp"),
         (&["--icmp-code", "0"], "--icmp-code is not supported yet", "-P udp"),
-        (&["-l"], "--last-cmd is not supported yet", "--save-rc-stanza"),
-        (&["--show-last"], "--show-last is not supported yet", "never stored"),
         (&["-w", "/usr/bin/wget"], "WGET_CMD is not supported yet", "remove it"),
         (&["--resolve-url", "https://x"], "RESOLVE_URL is not supported yet", "remove it"),
         (&["--resolve-http-only"], "RESOLVE_HTTP_ONLY is not supported yet", "remove it"),

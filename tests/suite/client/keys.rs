@@ -163,15 +163,6 @@ fn no_output_shows_a_key() {
 }
 
 #[test]
-fn nothing_is_stored() {
-    let home = Home::new();
-    let file = home.0.join("args");
-    let args = [&ASK[..], &["-T", "--key-rijndael", "sesame", "-E", text_of(&file)]].concat();
-    assert_eq!(home.run(&args).code, Some(0));
-    assert_eq!(std::fs::read_dir(home.0.path()).unwrap().count(), 0);
-}
-
-#[test]
 fn keys_are_made() {
     let home = Home::new();
     for (more, lengths) in [

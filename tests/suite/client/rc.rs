@@ -202,7 +202,7 @@ fn a_stanza_is_saved_and_used() {
     assert_eq!(asked(&message(&home, &["-n", "office"])), "192.0.2.1,tcp/22");
     let mode = std::fs::metadata(home.0.join(".fwknoprc")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
-    assert_eq!(std::fs::read_dir(home.0.path()).unwrap().count(), 1, "nothing else is left");
+    assert_eq!(std::fs::read_dir(home.0.path()).unwrap().count(), 2, "nothing is left but the last command line");
 }
 
 #[test]
