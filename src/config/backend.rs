@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::complaint::Complaints;
 use super::setting::Settings;
-use crate::firewall::BackendName;
+use crate::firewall::{ALL, BackendName, NFTABLES};
 
 /// As it is named, else the one whose program is named, else what is installed.
 pub fn choose(settings: &Settings, complaints: &mut Complaints) -> BackendName {
@@ -22,9 +22,10 @@ pub fn choose(settings: &Settings, complaints: &mut Complaints) -> BackendName {
         }
         (_, Some(by_program)) => by_program,
         (named, None) => {
-            let advice = "remove it, or name nft, firewall-cmd, ipfw, pfctl, iptables, or one of its variants";
+            let programs = ALL.map(BackendName::program).join(", ");
+            let advice = format!("remove it, or name one of {programs}, or a variant of theirs");
             complaints.error(place, format!("FIREWALL_EXE: {program} is not a firewall program we know"), advice);
-            named.unwrap_or(BackendName::Nftables)
+            named.unwrap_or(NFTABLES)
         }
     }
 }

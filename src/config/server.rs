@@ -16,7 +16,7 @@ use super::source::{Guard, Source};
 use super::tables;
 use super::value::{Checked, PLACEHOLDER};
 use crate::capture::filter;
-use crate::firewall::{BackendName, ChainPlace, Features, FirewallSettings};
+use crate::firewall::{BackendName, ChainPlace, Features, FirewallSettings, IPFW, PF};
 use crate::gate::GateRules;
 use crate::grant::SourceNat;
 use crate::net::DEFAULT_SPA_PORT;
@@ -106,6 +106,8 @@ pub struct NatSettings {
     pub source: Option<SourceNat>,
     /// `ENABLE_DESTINATION_RULE`
     pub only_destination: bool,
+    /// The firewall that can forward neither all ports nor in the name of whichever address of this host.
+    pub limited_by: Option<BackendName>,
 }
 
 /// How commands are run.
@@ -370,6 +372,7 @@ impl Resolve<'_> {
             names: self.settings.flag("ENABLE_NAT_DNS").unwrap_or(true),
             source: self.source_nat(),
             only_destination,
+            limited_by: Some(self.backend).filter(|backend| *backend == PF),
         }
     }
 
@@ -400,7 +403,7 @@ impl Resolve<'_> {
 
     /// Our name wins over the original's, wherever they stand.
     fn flush(&mut self, ours: &str, ipfw: &str, original: &str) -> Option<bool> {
-        let has_own = self.backend == BackendName::Ipfw && self.settings.flag(ipfw).is_some();
+        let has_own = self.backend == IPFW && self.settings.flag(ipfw).is_some();
         let original = if has_own { ipfw } else { original };
         if let (Some(_), Some(place)) = (self.settings.place(ours), self.settings.place(original)) {
             self.complaints.warn(place, format!("{original} has no effect beside {ours}"), "remove one of them");

@@ -4,6 +4,7 @@ use super::access_table;
 use super::value::Kind;
 use super::variable::State::{self, Built, NoEffect, NotNeeded, NotSupportedYet};
 use super::variable::{Table, Variable};
+use crate::firewall;
 
 pub static TABLE: Table = Table {
     file: "fwknopd.conf",
@@ -193,7 +194,7 @@ static VARIABLES: &[Variable] = &[
     // Firewall
     v(
         "FIREWALL",
-        Kind::Choice(&["nftables", "iptables", "firewalld", "ipfw", "pf"]),
+        Kind::Choice(&firewall::NAMES),
         "",
         Built,
         "which firewall opens the ports; without it the one that FIREWALL_EXE belongs to, or that is installed (ours)",
@@ -244,11 +245,18 @@ static VARIABLES: &[Variable] = &[
         "IPFW_EXPIRE_PURGE_INTERVAL",
         number(1, 131_071),
         "30",
-        NotNeeded { why: "what nobody uses any more is deleted when the next rule is added", silent: &["30"] },
-        "ipfw: seconds between looks at that set",
+        Built,
+        "ipfw: seconds between looks at that set, as long as there is anything in it",
     ),
     v("IPFW_ADD_CHECK_STATE", Kind::YesNo, "N", Built, "ipfw: our first rule is check-state"),
     v("PF_ANCHOR_NAME", Kind::Text, "fwknop", Built, "pf: our anchor"),
+    v(
+        "PF_SYNTAX",
+        Kind::Choice(&["openbsd", "freebsd"]),
+        "",
+        Built,
+        "pf: its language; without it that of this system (ours)",
+    ),
     v(
         "PF_EXPIRE_INTERVAL",
         number(1, 131_071),

@@ -3,7 +3,7 @@
 use super::complaint::Complaints;
 use super::setting::Settings;
 use super::value::Checked;
-use crate::firewall::{BackendName, Role, TablesSettings};
+use crate::firewall::{BackendName, FIREWALLD, IPTABLES, Role, TablesSettings};
 
 pub fn resolve(settings: &Settings, backend: BackendName, complaints: &mut Complaints) -> TablesSettings {
     let comment_check = switch(settings, backend, "ENABLE_IPT_COMMENT_CHECK");
@@ -31,7 +31,7 @@ pub fn resolve(settings: &Settings, backend: BackendName, complaints: &mut Compl
 
 /// A setting that is for every firewall under its name for iptables, and has one of its own for firewalld.
 pub fn switch(settings: &Settings, backend: BackendName, name: &str) -> Option<bool> {
-    let own = settings.flag(&name.replace("IPT", "FIREWD")).filter(|_| backend == BackendName::Firewalld);
+    let own = settings.flag(&name.replace("IPT", "FIREWD")).filter(|_| backend == FIREWALLD);
     own.or(settings.flag(name))
 }
 
@@ -44,11 +44,7 @@ enum Family {
 
 impl Family {
     fn of(backend: BackendName) -> Option<Self> {
-        match backend {
-            BackendName::Nftables | BackendName::Ipfw | BackendName::Pf => None,
-            BackendName::Iptables => Some(Family::Ipt),
-            BackendName::Firewalld => Some(Family::Firewd),
-        }
+        [Family::Ipt, Family::Firewd].into_iter().find(|family| family.backend() == backend)
     }
 
     fn word(self) -> &'static str {
@@ -60,8 +56,8 @@ impl Family {
 
     fn backend(self) -> BackendName {
         match self {
-            Family::Ipt => BackendName::Iptables,
-            Family::Firewd => BackendName::Firewalld,
+            Family::Ipt => IPTABLES,
+            Family::Firewd => FIREWALLD,
         }
     }
 }

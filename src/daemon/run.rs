@@ -59,6 +59,8 @@ pub struct Later {
     at: Option<Timestamp>,
     /// What has ended but could not be closed.
     pub unclosed: Vec<(Grant, Closed)>,
+    /// What was left behind in the firewall could not be removed, and that was told.
+    untidy: bool,
 }
 
 /// Why the loop ended.
@@ -84,6 +86,7 @@ impl Daemon<'_> {
             };
             self.try_again(Timestamp::now());
             self.look_after(Timestamp::now());
+            self.tidy(Timestamp::now());
             self.tell_watchers();
             let signalled = match self.wait(more) {
                 Ok(signalled) => signalled,
@@ -221,6 +224,16 @@ impl Daemon<'_> {
         }
     }
 
+    /// Removes what closing left behind in the firewall. A failure is told once.
+    fn tidy(&mut self, now: Timestamp) {
+        let Some(firewall) = &mut self.firewall else { return };
+        match firewall.tidy(now) {
+            Ok(()) => self.later.untidy = false,
+            Err(error) if !std::mem::replace(&mut self.later.untidy, true) => self.journal.trouble(&error),
+            Err(_) => {}
+        }
+    }
+
     /// Sleeps until a packet, a signal, or the alarm: the end of a grant, or another try. Tells whether a signal may have
     /// come.
     fn wait(&mut self, more: bool) -> std::io::Result<bool> {
@@ -228,7 +241,9 @@ impl Daemon<'_> {
             std::thread::sleep(rest);
         }
         let look = self.lookout.as_ref().and_then(Lookout::due);
-        self.alarm.set(self.later.at.into_iter().chain(look).chain(self.gate.next_deadline()).min())?;
+        let tidy = self.firewall.as_ref().and_then(Firewall::next_tidy);
+        let ours = self.later.at.into_iter().chain(look).chain(tidy);
+        self.alarm.set(ours.chain(self.gate.next_deadline()).min())?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let file = self.sources.always_ready() && self.is_idle();
         let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);

@@ -135,7 +135,7 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
     for warning in set_up.warnings {
         daemon.journal.note(Level::Warning, warning);
     }
-    for concern in firewall::forwarding(server.firewall.features) {
+    for concern in firewall.surroundings().into_iter().chain(firewall::forwarding(server.firewall.features)) {
         daemon.journal.note(Level::Warning, format!("{}: {}", concern.what, concern.advice));
     }
     firewall.claim(&mut |allow, until| daemon.gate.owner(allow, until));

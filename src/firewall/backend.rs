@@ -28,6 +28,16 @@ pub trait Backend {
         Vec::new()
     }
 
+    /// Asks about what is around the firewall: whether it is switched on at all. What cannot be answered is not judged.
+    fn inquiries(&self) -> Vec<Step> {
+        Vec::new()
+    }
+
+    /// The verdict on what [`inquiries`](Self::inquiries) brought, one answer for each.
+    fn surroundings(&self, _answers: &[Output]) -> Vec<Concern> {
+        Vec::new()
+    }
+
     /// The steps of set-up, changed so that the kernel says what it thinks of them and carries none of them out.
     fn rehearsal(&self, _set_up: &[Step]) -> Vec<Step> {
         Vec::new()
@@ -71,6 +81,16 @@ pub trait Backend {
     /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error>;
 
+    /// How often to look after what closing leaves behind. `None`: it leaves nothing.
+    fn tidies_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What of that is in the survey.
+    fn remains(&self, _survey: &[Output]) -> Remains {
+        Remains::default()
+    }
+
     /// Asks for the whole firewall as its own tool shows it.
     fn list_all(&self) -> Vec<Step>;
 }
@@ -83,6 +103,15 @@ pub struct SetUp {
     pub steps: Vec<Step>,
     /// Why rules may have no effect, or a wider one than meant.
     pub warnings: Vec<String>,
+}
+
+/// What closing left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Removes what nobody uses any more.
+    pub unused: Vec<Step>,
+    /// There is more, to be looked at again.
+    pub in_use: bool,
 }
 
 /// A step and how to take it back.

@@ -4,18 +4,31 @@
 //! changed by others in the meantime.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::rc::Rc;
 
-use super::ipfw::Numbers;
-use super::pf::Anchor;
 use super::rule::{END, Entry, Rule};
-use super::{Change, Command, Error, Kind, Spot};
+use super::{Change, Command, Error, Kind, Spot, Step, Value};
 use crate::net::{Proto, Service, parse_port};
 
-/// One change. Neighbouring ones for the same anchor of PF are one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What such a firewall tells the runner.
+pub trait Listed: fmt::Debug {
+    /// Asks for what [`commands`](Self::commands) has to know: what they print is one text.
+    fn list(&self) -> Vec<Command>;
+
+    /// What the changes come to.
+    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Command>, Error>;
+
+    /// Whether many changes can be one transaction.
+    fn takes_many(&self) -> bool;
+
+    /// The change for people: the number or place of a rule is chosen when the rules are listed.
+    fn describe(&self, verb: Verb, held: &Held) -> String;
+}
+
+/// One change. Neighbouring ones for a firewall that takes many are one transaction.
+#[derive(Clone, Debug)]
 pub struct Edit {
-    pub firewall: Listed,
+    pub firewall: Rc<dyn Listed>,
     pub verb: Verb,
     pub held: Held,
 }
@@ -27,93 +40,76 @@ pub enum Verb {
     Remove,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
-    Ipfw(Numbers),
-    Pf(Anchor),
-}
-
-/// A rule of ours: an opening, and the second at which it ends.
+/// A rule of ours, and the second at which it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    pub address: IpAddr,
-    /// The address of ours it is for. `None`: all.
-    pub at: Option<IpAddr>,
-    pub service: Service,
+    pub spot: Spot,
+    /// What packets are rewritten to, where they are.
+    pub to: Option<Value>,
     pub until: u64,
 }
 
-impl Listed {
-    /// Asks for what [`commands`](Self::commands) has to know.
-    pub fn list(&self) -> Command {
-        match self {
-            Listed::Ipfw(numbers) => numbers.list(),
-            Listed::Pf(anchor) => anchor.list(),
-        }
+/// Opens anew before what was there is removed: at no moment is it closed.
+pub fn open(firewall: &Rc<dyn Listed>, rule: &Rule, found: Option<&Entry>) -> Result<Vec<Change>, Error> {
+    let held = Held { spot: rule.spot, to: rule.to, until: rule.tag.until };
+    let former = found.map(Held::of).transpose()?;
+    let change = |verb, undo, held| Change { step: edit(firewall, verb, held), undo: Some(edit(firewall, undo, held)) };
+    let remove = former.map(|former| change(Verb::Remove, Verb::Add, former));
+    Ok([change(Verb::Add, Verb::Remove, held)].into_iter().chain(remove).collect())
+}
+
+pub fn close(firewall: &Rc<dyn Listed>, entry: &Entry) -> Result<Step, Error> {
+    Ok(edit(firewall, Verb::Remove, Held::of(entry)?))
+}
+
+fn edit(firewall: &Rc<dyn Listed>, verb: Verb, held: Held) -> Step {
+    Step::Edit(Edit { firewall: firewall.clone(), verb, held })
+}
+
+impl Edit {
+    pub fn is_for_the_same(&self, other: &Edit) -> bool {
+        Rc::ptr_eq(&self.firewall, &other.firewall)
     }
 
-    /// What the changes come to.
-    pub fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Command>, Error> {
-        match self {
-            Listed::Ipfw(numbers) => numbers.commands(listing, edits),
-            Listed::Pf(anchor) => Ok(vec![anchor.load(listing, edits)?]),
-        }
-    }
-
-    /// Whether many changes can be one transaction.
-    pub fn takes_many(&self) -> bool {
-        matches!(self, Listed::Pf(_))
-    }
-
-    /// Opens anew before what was there is removed: at no moment is it closed.
-    pub fn open(&self, rule: &Rule, found: Option<&Entry>) -> Result<Vec<Change>, Error> {
-        let held = Held::new(&rule.spot, rule.tag.until)?;
-        let former = found.map(Held::of).transpose()?;
-        let change = |verb, undo, held| Change { step: self.edit(verb, held), undo: Some(self.edit(undo, held)) };
-        let remove = former.map(|former| change(Verb::Remove, Verb::Add, former));
-        Ok([change(Verb::Add, Verb::Remove, held)].into_iter().chain(remove).collect())
-    }
-
-    pub fn close(&self, entry: &Entry) -> Result<super::Step, Error> {
-        Ok(self.edit(Verb::Remove, Held::of(entry)?))
-    }
-
-    fn edit(&self, verb: Verb, held: Held) -> super::Step {
-        super::Step::Edit(Edit { firewall: self.clone(), verb, held })
+    /// What is to be removed is gone.
+    pub fn refusal(&self, program: &'static str) -> Error {
+        Error::Refused { program, step: self.to_string(), said: "there is no such rule".to_owned() }
     }
 }
 
-/// As the rule it is about; the number that ipfw needs is chosen when its rules are listed.
+impl PartialEq for Edit {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_for_the_same(other) && (self.verb, self.held) == (other.verb, other.held)
+    }
+}
+
+impl Eq for Edit {}
+
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.verb == Verb::Add { "add" } else { "remove" };
-        match &self.firewall {
-            Listed::Ipfw(numbers) => write!(f, "ipfw {verb} set {} {}", numbers.active, numbers.text(&self.held)),
-            Listed::Pf(anchor) => write!(f, "pfctl -a {anchor} {verb} {}", anchor.text(&self.held)),
-        }
+        f.write_str(&self.firewall.describe(self.verb, &self.held))
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Verb::Add { "add" } else { "remove" })
     }
 }
 
 impl Held {
-    fn new(spot: &Spot, until: u64) -> Result<Self, Error> {
-        match (spot.kind, spot.service) {
-            (Kind::Input, Some(service)) => Ok(Self { address: spot.address, at: spot.peer, service, until }),
-            _ => Err(Error::NoSlot),
-        }
-    }
-
     fn of(entry: &Entry) -> Result<Self, Error> {
-        Self::new(&entry.spot, entry.end().ok_or(Error::NoSlot)?)
+        Ok(Self { spot: entry.spot, to: entry.to, until: entry.end().ok_or(Error::NoSlot)? })
     }
 
     pub fn entry(&self) -> Entry {
-        let Self { address, at, service, until } = *self;
-        let spot = Spot { kind: Kind::Input, address, peer: at, service: Some(service) };
-        Entry { spot, to: None, remaining: None, comment: Some(format!("{END}{until}")) }
+        let Self { spot, to, until } = *self;
+        Entry { spot, to, remaining: None, comment: Some(format!("{END}{until}")) }
     }
 
-    pub fn refusal(&self, program: &'static str, step: &Edit) -> Error {
-        Error::Refused { program, step: step.to_string(), said: "there is no such rule".to_owned() }
+    /// The service it opens. `Err`: it does something else.
+    pub fn opens(&self) -> Result<Service, Error> {
+        self.spot.service.filter(|_| self.spot.kind == Kind::Input).ok_or(Error::NoSlot)
     }
 }
 

@@ -60,7 +60,11 @@ impl Memory {
         let mut twice = Vec::new();
         for entry in listed {
             let Some(until) = entry.end() else { continue };
-            let rule = known.get_mut(&(entry.spot, entry.to, until)).and_then(Vec::pop);
+            let alike = known.get_mut(&(anonymous(entry.spot), entry.to, until));
+            let rule = alike.and_then(|rules| {
+                let same = |rule: &Rule| is_vague(&entry.spot) || rule.spot == entry.spot;
+                rules.iter().rposition(same).map(|place| rules.remove(place))
+            });
             let rule = rule.unwrap_or_else(|| Rule {
                 spot: entry.spot,
                 to: entry.to,
@@ -216,6 +220,9 @@ impl Firewall {
         let mut steps: Vec<Step> = Vec::new();
         for entry in entries {
             steps.extend(self.backend.close(entry)?);
+        }
+        if !steps.is_empty() {
+            self.tidy.expect();
         }
         self.run(&steps).map(|_| ())
     }

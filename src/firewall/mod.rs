@@ -14,6 +14,7 @@ mod error;
 mod forwarding;
 mod ipfw;
 mod iptables;
+mod known;
 mod listed;
 mod memory;
 mod netlink;
@@ -24,6 +25,7 @@ mod rule;
 mod ruleset;
 mod runner;
 mod settings;
+mod tidy;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -35,20 +37,22 @@ use crate::grant::{Grant, GrantId};
 use crate::net::Service;
 use crate::time::{Lifetime, Timestamp};
 
-pub use backend::{Backend, Change, Command, Element, Line, Output, SetUp, Step, Verb};
+pub use backend::{Backend, Change, Command, Element, Line, Output, Remains, SetUp, Step, Verb};
 pub use concern::Concern;
 pub use error::Error;
 pub use forwarding::forwarding;
-pub use ipfw::{Ipfw, Numbers};
-pub use iptables::{Chains, Iptables, Role, TableChain, TableChainError, TablesSettings};
+pub use ipfw::{IPFW, Ipfw, Numbers};
+pub use iptables::{Chains, FIREWALLD, IPTABLES, Iptables, Role, TableChain, TableChainError, TablesSettings};
+pub use known::{ALL, BackendName, NAMES};
 use memory::Memory;
 pub use memory::Owner;
-pub use nftables::Nftables;
-pub use pf::{Anchor, AnchorError, Pf};
+pub use nftables::{NFTABLES, Nftables};
+pub use pf::{Anchor, AnchorError, PF, Pf, Syntax};
 use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
 pub use runner::{Failed, Runner, System};
-pub use settings::{BackendName, ChainPlace, ChainPlaceError, Family, Features, FirewallSettings, Hook, Name};
+pub use settings::{ChainPlace, ChainPlaceError, Family, Features, FirewallSettings, Hook, Name};
+use tidy::Tidy;
 pub use watch::Watch;
 
 /// The one firewall of this machine.
@@ -65,25 +69,30 @@ pub struct Firewall {
     undone: bool,
     /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
     memory: Option<Memory>,
+    /// What closing leaves behind.
+    tidy: Tidy,
 }
 
 impl Firewall {
     /// Touches nothing yet.
     pub fn new(settings: &FirewallSettings) -> Self {
-        let backend: Box<dyn Backend> = match settings.backend {
-            BackendName::Nftables => Box::new(Nftables::new(settings)),
-            BackendName::Iptables => Box::new(Iptables::new(settings)),
-            BackendName::Firewalld => Box::new(Iptables::through_firewalld(settings)),
-            BackendName::Ipfw => Box::new(Ipfw::new(&settings.numbers)),
-            BackendName::Pf => Box::new(Pf::new(&settings.anchor)),
-        };
+        let backend = settings.backend.backend(settings);
         let runner = Box::new(System::new(settings.program.clone()));
         Self { replies: settings.features.output, ..Self::with(backend, runner) }
     }
 
     /// For tests: any back-end, any runner.
     pub fn with(backend: Box<dyn Backend>, runner: Box<dyn Runner>) -> Self {
-        Self { backend, runner, replies: false, seen: None, stood: false, undone: false, memory: None }
+        Self {
+            backend,
+            runner,
+            replies: false,
+            seen: None,
+            stood: false,
+            undone: false,
+            memory: None,
+            tidy: Tidy::default(),
+        }
     }
 
     /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
@@ -96,6 +105,7 @@ impl Firewall {
         self.undone |= self.stood && !set_up.steps.is_empty();
         self.stood = true;
         self.remember(&survey)?;
+        self.tidy.found(&self.backend.remains(&survey));
         // One transaction counts one. Did anybody else change something meanwhile, the number will not fit, and the
         // next grant looks again.
         self.seen = before.map(|number| number.wrapping_add(set_up.steps.len() as u32));
@@ -120,11 +130,19 @@ impl Firewall {
         let mut concerns: Vec<Concern> =
             set_up.warnings.iter().map(|warning| Concern::told(false, warning, LOOK)).collect();
         concerns.extend(self.backend.concerns(&survey, opens));
+        concerns.extend(self.surroundings());
         // What the kernel lacks, it says when it is asked for it.
         if let Err(error) = self.run(&self.backend.rehearsal(&set_up.steps)) {
             concerns.push(Concern::grave(with_cause(&error), LACKING));
         }
         concerns
+    }
+
+    /// What around the firewall keeps it from being of use. What cannot be asked is passed over.
+    pub fn surroundings(&mut self) -> Vec<Concern> {
+        let asked = self.backend.inquiries();
+        let answers: Vec<Output> = asked.into_iter().map(|step| self.ask(step).unwrap_or(Output::Done)).collect();
+        self.backend.surroundings(&answers)
     }
 
     /// A way to hear of changes that others make. `None`: this firewall tells of none.
@@ -270,6 +288,9 @@ impl Firewall {
             // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
             let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to;
             if !found.as_ref().is_some_and(enough) {
+                if found.is_some() {
+                    self.tidy.expect();
+                }
                 for change in self.backend.open(rule, found.as_ref(), lasts)? {
                     // A look is enough once.
                     if change.undo.is_some() || !changes.contains(&change) {
@@ -296,6 +317,7 @@ impl Firewall {
             self.seen = self.seen.map(|number| number.wrapping_add(1));
             return Ok(());
         };
+        self.tidy.expect();
         undos.truncate(failed.done);
         undos.reverse();
         // Each by itself: one that fails must not keep the others from being tried.

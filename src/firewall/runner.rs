@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal};
 use super::backend::{Command, Element, Line, Output, Step, Verb};
 use super::error::Error;
 use super::iptables;
+use super::known::BackendName;
 use super::listed::Edit;
 use super::netlink::{self, Answer, Content};
 use super::rule::Entry;
@@ -51,7 +52,9 @@ impl System {
     }
 
     fn command(&self, command: &Command) -> Result<Output, Error> {
-        let program = find_program(&iptables::program(self.program.as_deref(), command.program))?;
+        // What else a step needs is not called like the firewall's own program.
+        let exe = self.program.as_deref().filter(|_| owner(command.program).is_some());
+        let program = find_program(&iptables::program(exe, command.program))?;
         let step = || Command { stdin: None, ..command.clone() }.to_string();
         let output = match output_of(&program, command, self.patience) {
             Ok(output) => output,
@@ -83,10 +86,14 @@ impl System {
     /// Lists, and does what follows from that.
     fn edit(&self, edits: &[&Edit]) -> Result<Vec<Output>, Error> {
         let Some(first) = edits.first() else { return Ok(Vec::new()) };
-        if let Output::Text(listing) = self.command(&first.firewall.list())? {
-            for command in first.firewall.commands(&listing, edits)? {
-                self.command(&command)?;
+        let mut listing = String::new();
+        for command in first.firewall.list() {
+            if let Output::Text(text) = self.command(&command)? {
+                listing.push_str(&text);
             }
+        }
+        for command in first.firewall.commands(&listing, edits)? {
+            self.command(&command)?;
         }
         Ok(vec![Output::Done; edits.len()])
     }
@@ -143,7 +150,7 @@ fn leading_edits(steps: &[Step]) -> Vec<&Edit> {
     };
     let Some(first) = edits().next() else { return Vec::new() };
     let most = if first.firewall.takes_many() { usize::MAX } else { 1 };
-    edits().take_while(|next| next.firewall == first.firewall).take(most).collect()
+    edits().take_while(|next| next.is_for_the_same(first)).take(most).collect()
 }
 
 fn leading_lines(steps: &[Step]) -> Vec<&Line> {
@@ -164,13 +171,11 @@ fn leading_lines(steps: &[Step]) -> Vec<&Line> {
 
 /// An absolute path. `PATH` of an ordinary user often lacks the directories where firewall tools are.
 pub fn find_program(program: &Path) -> Result<PathBuf, Error> {
-    let missing = |advice: &str| Error::Missing { program: program.display().to_string(), advice: advice.to_owned() };
     if program.is_absolute() {
-        let there = program.is_file().then(|| program.to_owned());
-        return there.ok_or_else(|| missing("correct the path in FIREWALL_EXE"));
+        return if program.is_file() { Ok(program.to_owned()) } else { Err(missing(program)) };
     }
     if program.components().count() != 1 {
-        return Err(missing("write its absolute path to FIREWALL_EXE"));
+        return Err(missing(program));
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
@@ -179,14 +184,25 @@ pub fn find_program(program: &Path) -> Result<PathBuf, Error> {
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| {
-            let package = match program.to_string_lossy() {
-                name if name.contains("tables-") => "iptables",
-                name if name == "firewall-cmd" => "firewalld",
-                _ => "nftables",
-            };
-            missing(&format!("install the package {package}, or write its absolute path to FIREWALL_EXE"))
-        })
+        .ok_or_else(|| missing(program))
+}
+
+/// Tells where the program is to be had.
+pub fn missing(program: &Path) -> Error {
+    let name = program.to_string_lossy();
+    let advice = match owner(&name) {
+        _ if program.is_absolute() => "correct the path in FIREWALL_EXE".to_owned(),
+        _ if program.components().count() != 1 => "write its absolute path to FIREWALL_EXE".to_owned(),
+        Some(firewall) => format!("{}, or write its absolute path to FIREWALL_EXE", firewall.advice_when_missing()),
+        None => "it belongs to the system: see why it is not in /sbin or /usr/sbin".to_owned(),
+    };
+    Error::Missing { program: name.into_owned(), advice }
+}
+
+/// The firewall that a program belongs to, or the helper of one.
+fn owner(name: &str) -> Option<BackendName> {
+    let bare = ["-restore", "-save"].into_iter().find_map(|verb| name.strip_suffix(verb)).unwrap_or(name);
+    BackendName::of_program(bare)
 }
 
 /// Writes standard input while it reads all output, so that neither side waits for the other. A program that takes too
@@ -408,7 +424,7 @@ mod tests {
     #[test]
     fn a_missing_program_says_what_to_do() {
         let error = find_program(Path::new("nft-that-nobody-has")).unwrap_err().to_string();
-        assert!(error.contains("install the package nftables"), "{error}");
+        assert!(error.contains("/usr/sbin"), "{error}");
         let error = find_program(Path::new("/no/nft")).unwrap_err().to_string();
         assert!(error.contains("correct the path in FIREWALL_EXE"), "{error}");
         let error = find_program(Path::new("bin/nft")).unwrap_err().to_string();

@@ -1,11 +1,13 @@
 //! What the configuration says about the firewall, as plain data.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::ipfw::Numbers;
 use super::iptables::TablesSettings;
+use super::known::BackendName;
+use super::nftables::NFTABLES;
 use super::pf::Anchor;
 
 /// Which firewall, and where in it. Built by `config`, consumed by [`Firewall`](super::Firewall).
@@ -31,7 +33,7 @@ pub struct FirewallSettings {
 
 impl Default for FirewallSettings {
     fn default() -> Self {
-        let backend = BackendName::Nftables;
+        let backend = NFTABLES;
         let (features, tables) = (Features::default(), TablesSettings::default());
         let (numbers, anchor) = (Numbers::default(), Anchor::default());
         Self { backend, program: None, input: None, forward: None, output: None, features, tables, numbers, anchor }
@@ -49,56 +51,6 @@ pub struct Features {
     pub output: bool,
     /// Ports are opened for one address of ours only.
     pub destination: bool,
-}
-
-/// A firewall we can speak to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackendName {
-    Nftables,
-    Iptables,
-    Firewalld,
-    Ipfw,
-    Pf,
-}
-
-impl BackendName {
-    pub fn named(name: &str) -> Option<Self> {
-        [BackendName::Nftables, BackendName::Iptables, BackendName::Firewalld, BackendName::Ipfw, BackendName::Pf]
-            .into_iter()
-            .find(|known| known.to_string() == name)
-    }
-
-    /// By the file name of its program.
-    pub fn of_program(name: &str) -> Option<Self> {
-        match name {
-            "nft" => Some(BackendName::Nftables),
-            "iptables" | "iptables-nft" | "iptables-legacy" | "ip6tables" | "ip6tables-nft" | "ip6tables-legacy" => {
-                Some(BackendName::Iptables)
-            }
-            "firewall-cmd" => Some(BackendName::Firewalld),
-            "ipfw" => Some(BackendName::Ipfw),
-            "pfctl" => Some(BackendName::Pf),
-            _ => None,
-        }
-    }
-
-    /// What this system has, nftables first.
-    pub fn installed() -> Self {
-        let is_there = |program: &str| super::runner::find_program(Path::new(program)).is_ok();
-        if !is_there("nft") && is_there("iptables-restore") { BackendName::Iptables } else { BackendName::Nftables }
-    }
-}
-
-impl fmt::Display for BackendName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BackendName::Nftables => "nftables",
-            BackendName::Iptables => "iptables",
-            BackendName::Firewalld => "firewalld",
-            BackendName::Ipfw => "ipfw",
-            BackendName::Pf => "pf",
-        })
-    }
 }
 
 /// Where packets are decided on.

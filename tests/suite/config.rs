@@ -61,7 +61,11 @@ fn server(name: &str, text: &str) -> Result<(ServerSettings, Complaints), Compla
 
 fn access(name: &str, text: &str) -> Result<(Vec<Stanza>, Complaints), Complaints> {
     let (settings, _) = server("fwknopd.conf", "").unwrap();
-    parse_access(Path::new(name), text, &settings, &mut FewKeys, NOW)
+    access_with(&settings, name, text)
+}
+
+fn access_with(settings: &ServerSettings, name: &str, text: &str) -> Result<(Vec<Stanza>, Complaints), Complaints> {
+    parse_access(Path::new(name), text, settings, &mut FewKeys, NOW)
 }
 
 /// All that is said about a file, whose kind its name begins with.

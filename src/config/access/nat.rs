@@ -3,6 +3,7 @@
 use super::Resolve;
 use crate::access::NatRule;
 use crate::config::value::Checked;
+use crate::firewall::BackendName;
 use crate::grant::{SourceNat, may_be_inside};
 
 impl Resolve<'_, '_> {
@@ -26,6 +27,7 @@ impl Resolve<'_, '_> {
         self.judge_forced(&rule);
         self.judge_source(&rule);
         self.judge_destinations(&rule);
+        self.judge_limits(server.limited_by);
         rule
     }
 
@@ -71,6 +73,19 @@ impl Resolve<'_, '_> {
             let (place, what) =
                 (self.at("FORCE_SNAT"), format!("the source {source} is of another family than {target}"));
             self.complaints.error(&place, what, "write both as IPv4, or both as IPv6");
+        }
+    }
+
+    fn judge_limits(&mut self, firewall: Option<BackendName>) {
+        let Some(firewall) = firewall else { return };
+        for (name, advice) in [
+            ("FORWARD_ALL", "remove it: the ports that are asked for are forwarded"),
+            ("FORCE_MASQUERADE", "name an address with FORCE_SNAT instead"),
+        ] {
+            if self.flag(name) {
+                let place = self.at(name);
+                self.complaints.error(&place, format!("{name} cannot be had with {firewall}"), advice);
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::backend::{Backend, Change, Output, SetUp, Step};
 use super::concern::Concern;
 use super::error::Error;
+use super::known::{BackendName, Known};
 use super::rule::{Entry, Rule, Spot, Value};
 use super::settings::{Features, FirewallSettings};
 use crate::grant::Grant;
@@ -32,6 +33,22 @@ pub use restore::{LARGEST, program, refused_line, transaction, weight};
 use save::{Save, Table};
 use text::{Version, rule_text};
 use tongue::Tongue;
+
+pub const IPTABLES: BackendName = BackendName::new(&Known {
+    name: "iptables",
+    programs: &["iptables", "iptables-nft", "iptables-legacy", "ip6tables", "ip6tables-nft", "ip6tables-legacy"],
+    missing: "install the package iptables",
+    found_by: Some("iptables-restore"),
+    make: |settings| Box::new(Iptables::new(settings)),
+});
+
+pub const FIREWALLD: BackendName = BackendName::new(&Known {
+    name: "firewalld",
+    programs: &["firewall-cmd"],
+    missing: "install the package firewalld",
+    found_by: None,
+    make: |settings| Box::new(Iptables::through_firewalld(settings)),
+});
 
 pub struct Iptables {
     tongue: Tongue,

@@ -1,11 +1,11 @@
 use super::*;
-use crate::firewall::{BackendName, Kind, Tag};
+use crate::firewall::{Kind, Tag};
 use crate::grant::{Access, Forward, Grant, GrantId, Host, SourceNat, Target};
 use crate::net::Port;
 use crate::time::{Lifetime, Timestamp};
 
 fn iptables(features: Features) -> Iptables {
-    let settings = FirewallSettings { backend: BackendName::Iptables, features, ..FirewallSettings::default() };
+    let settings = FirewallSettings { backend: IPTABLES, features, ..FirewallSettings::default() };
     Iptables { versions: vec![Version::V4, Version::V6], tried: true, ..Iptables::new(&settings) }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
 use super::concern::Concern;
 use super::error::Error;
+use super::known::{BackendName, Known};
 use super::place;
 use super::rule::{Entry, Rule, Spot};
 use super::ruleset::Ruleset;
@@ -28,6 +29,14 @@ use super::settings::{ChainPlace, Features, FirewallSettings, Hook};
 use crate::net::Service;
 use changes::{missing, removal};
 use slot::{Chain, Slot, Version};
+
+pub const NFTABLES: BackendName = BackendName::new(&Known {
+    name: "nftables",
+    programs: &["nft"],
+    missing: "install the package nftables",
+    found_by: Some("nft"),
+    make: |settings| Box::new(Nftables::new(settings)),
+});
 
 pub struct Nftables {
     named: Named,

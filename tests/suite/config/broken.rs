@@ -30,6 +30,26 @@ fn every_broken_file_gets_its_complaints() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// What a stanza may ask for depends on the firewall that is configured.
+#[test]
+fn what_pf_cannot_do_is_refused_in_stanzas() {
+    let server = "FIREWALL pf;\nENABLE_IPT_FORWARDING Y;\nENABLE_IPT_LOCAL_NAT Y;\nPF_SYNTAX freebsd;\n";
+    let (settings, said) = super::server("fwknopd.conf", server).unwrap();
+    assert!(!said.has_errors(), "{said}");
+    let stanza = |line: &str| format!("SOURCE ANY\nKEY k\nHMAC_KEY h\nFORCE_NAT 10.1.2.3 22\n{line}\n");
+    let said = |line: &str| match super::access_with(&settings, "access.conf", &stanza(line)) {
+        Ok((_, said)) | Err(said) => said.to_string(),
+    };
+    for (line, what, advice) in [
+        ("FORWARD_ALL Y", "FORWARD_ALL cannot be had with pf", "the ports that are asked for"),
+        ("FORCE_MASQUERADE Y", "FORCE_MASQUERADE cannot be had with pf", "FORCE_SNAT"),
+    ] {
+        let said = said(line);
+        assert!(said.contains(&format!("access.conf:5: {what}")) && said.contains(advice), "{said}");
+    }
+    assert!(!said("FORCE_SNAT 10.9.9.9").contains("cannot be had"));
+}
+
 /// `# error 3: what` as `error 3: what`.
 fn expectation(line: &str) -> Option<String> {
     let line = line.strip_prefix("# ")?;
