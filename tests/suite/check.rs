@@ -33,8 +33,13 @@ fn check(scene: &Scene, words: &[&str]) -> (Option<i32>, String) {
 /// Nothing else is found, and this is told with its advice below.
 #[track_caller]
 fn finds(scene: &Scene, code: i32, what: &str, advice: &str) {
-    let (found, text) = check(scene, &[]);
-    assert_eq!(found, Some(code), "{text}");
+    tells_only(&check(scene, &[]), code, what, advice);
+}
+
+/// The exit code, and one finding in what was said.
+#[track_caller]
+pub fn tells_only((found, text): &(Option<i32>, String), code: i32, what: &str, advice: &str) {
+    assert_eq!(*found, Some(code), "{text}");
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no '{what}' in:\n{text}"));
     assert!(lines[at].starts_with("  ") && lines[at + 1].starts_with("     "), "{text}");

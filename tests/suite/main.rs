@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod bsd;
 mod captures;
 mod check;
 mod client;

@@ -88,8 +88,13 @@ impl Backend for Ipfw {
                 && (line.end().is_some()
                     || (check_state && line.number == start && line.body.starts_with("check-state")))
         };
-        let ours: BTreeSet<u16> = lines(text(survey)).filter(is_ours).map(|line| line.number).collect();
-        Ok(ours.into_iter().map(|number| self.delete(active, number)).collect())
+        let listing = text(survey);
+        let ours: BTreeSet<u16> = lines(listing).filter(is_ours).map(|line| line.number).collect();
+        // What is deleted by its number goes with all that have it.
+        let others = lines(listing).filter(|line| line.set == active && !is_ours(line));
+        let others: BTreeSet<u16> = others.map(|line| line.number).collect();
+        let ours = ours.difference(&others).copied();
+        Ok(ours.map(|number| self.delete(active, number)).collect())
     }
 
     fn is_remembered(&self) -> bool {

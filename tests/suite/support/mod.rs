@@ -10,6 +10,7 @@ pub mod peers;
 pub mod random;
 pub mod scene;
 pub mod scratch;
+pub mod stand_in;
 
 use std::time::{Duration, Instant};
 
