@@ -16,7 +16,7 @@ mod cycle;
 mod errand;
 mod words;
 
-pub use access::{Access, Forward, Host, HostName, SourceNat, Target, may_be_inside};
+pub use access::{Access, Forward, Host, HostName, SourceNat, Target, Through, may_be_inside};
 pub use cycle::{CommandCycle, Cycle, Half, Template};
 pub use errand::{Account, Errand, RunAs, Sudo, Task};
 pub use words::Unsplit;

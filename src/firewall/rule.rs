@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::crypto::openpgp::Fingerprint;
-use crate::grant::{Access, Forward, Grant, GrantId, Host, SourceNat, Target};
+use crate::grant::{Access, Forward, Grant, GrantId, Host, SourceNat, Target, Through};
 use crate::net::{Port, PortSet, Service};
 use crate::time::Timestamp;
 
@@ -107,18 +107,8 @@ impl Plan {
     }
 
     fn forward(&mut self, forward: &Forward) {
-        let target = match &forward.to {
-            Some(Target { host: Host::Address(address), port }) => Some((*address, *port)),
-            Some(Target { host: Host::Name(_), .. }) => return,
-            None => None,
-        };
-        let peer = target.map(|(address, _)| address);
-        let outer: Vec<Option<Service>> = match &forward.ports {
-            Some(ports) => ports.iter().map(Some).collect(),
-            None => vec![None],
-        };
-        for outer in outer {
-            let inner = outer.map(|outer| Service { port: target.map_or(outer.port, |(_, port)| port), ..outer });
+        for Through { outer, inner, to } in forward.through() {
+            let peer = to.map(|(address, _)| address);
             self.add(Kind::Forward, peer, inner, None);
             match forward.source {
                 Some(SourceNat::To(source)) => self.add(Kind::Snat, peer, inner, Some(Value::Address(source))),
@@ -126,7 +116,7 @@ impl Plan {
                 None => {}
             }
             // Last: who is sent on must be let through.
-            if let Some((address, port)) = target.filter(|_| forward.translated) {
+            if let Some((address, port)) = to.filter(|_| forward.translated) {
                 if outer.is_some() {
                     self.add(Kind::DnatPort, self.at, outer, Some(Value::Port(port)));
                 }

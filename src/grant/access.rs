@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Cycle;
-use crate::net::{AddrSet, Port, PortSet};
+use crate::net::{AddrSet, Port, PortSet, Service};
 
 /// Where a grant leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,17 @@ pub struct Forward {
     /// Packets are addressed to us and sent on. Otherwise (`DISABLE_DNAT`) they must be addressed to the target.
     pub translated: bool,
     pub source: Option<SourceNat>,
+}
+
+/// One service of a forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// As the client asks for it. `None`: all.
+    pub outer: Option<Service>,
+    /// As the inner host has it.
+    pub inner: Option<Service>,
+    /// `None`: where the packets say.
+    pub to: Option<(IpAddr, Port)>,
 }
 
 /// The inner end of a forward.
@@ -134,6 +145,21 @@ impl Access {
 }
 
 impl Forward {
+    /// Each service on its way. None as long as a name is not looked up.
+    pub fn through(&self) -> Vec<Through> {
+        let to = match &self.to {
+            Some(Target { host: Host::Address(address), port }) => Some((*address, *port)),
+            Some(Target { host: Host::Name(_), .. }) => return Vec::new(),
+            None => None,
+        };
+        let outer: Vec<Option<Service>> = match &self.ports {
+            Some(ports) => ports.iter().map(Some).collect(),
+            None => vec![None],
+        };
+        let inner = |outer: Service| Service { port: to.map_or(outer.port, |(_, port)| port), ..outer };
+        outer.into_iter().map(|outer| Through { outer, inner: outer.map(inner), to }).collect()
+    }
+
     fn same_way(&self, other: &Forward) -> bool {
         (&self.to, self.translated, self.source) == (&other.to, other.translated, other.source)
     }

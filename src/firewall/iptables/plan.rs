@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::firewall::{Kind, Rule, Spot, Tag, Value};
-use crate::grant::{Access, Forward, Grant, Host, SourceNat, Target};
+use crate::grant::{Access, Forward, Grant, SourceNat, Through};
 use crate::net::{Port, PortSet, Service};
 
 pub fn rules(grant: &Grant, replies: bool) -> Vec<Rule> {
@@ -49,21 +49,11 @@ impl Plan {
     }
 
     fn forward(&mut self, forward: &Forward) {
-        let target = match &forward.to {
-            Some(Target { host: Host::Address(address), port }) => Some((*address, *port)),
-            Some(Target { host: Host::Name(_), .. }) => return,
-            None => None,
-        };
-        let outer: Vec<Option<Service>> = match &forward.ports {
-            Some(ports) => ports.iter().map(Some).collect(),
-            None => vec![None],
-        };
-        for outer in outer {
-            let inner = outer.map(|outer| Service { port: target.map_or(outer.port, |(_, port)| port), ..outer });
+        for Through { outer, inner, to } in forward.through() {
             self.add(Kind::Forward, None, inner, None);
             if let Some(source) = forward.source {
                 // With all ports the rule is for the client, else for the inner host.
-                let peer = target.map(|(address, _)| address).filter(|_| inner.is_some());
+                let peer = to.map(|(address, _)| address).filter(|_| inner.is_some());
                 let (kind, value) = match source {
                     SourceNat::To(source) => (Kind::Snat, Some(Value::Address(source))),
                     SourceNat::Masquerade => (Kind::Masquerade, outer.map(|outer| Value::Port(outer.port))),
@@ -71,7 +61,7 @@ impl Plan {
                 self.add(kind, peer, inner, value);
             }
             // Last: who is sent on must be let through.
-            if let Some((address, port)) = target.filter(|_| forward.translated) {
+            if let Some((address, port)) = to.filter(|_| forward.translated) {
                 let value = if outer.is_some() { Value::Socket(address, port) } else { Value::Address(address) };
                 self.add(Kind::DnatAddress, self.at, outer, Some(value));
             }

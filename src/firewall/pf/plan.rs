@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::firewall::{Kind, Rule, Spot, Tag, Value};
-use crate::grant::{Access, Forward, Grant, Host, SourceNat, Target};
+use crate::grant::{Access, Forward, Grant, SourceNat, Through};
 use crate::net::Service;
 
 /// States let replies back, so they need no rules.
@@ -30,18 +30,8 @@ impl Plan {
     /// Who comes without a host to go to, or with all ports, gets what [`Pf::open`](super::Pf) refuses: the configuration
     /// allows neither.
     fn forward(&mut self, forward: &Forward, at: Option<IpAddr>) {
-        let target = match &forward.to {
-            Some(Target { host: Host::Address(address), port }) => Some((*address, *port)),
-            Some(Target { host: Host::Name(_), .. }) => return,
-            None => None,
-        };
-        let peer = target.map(|(address, _)| address);
-        let outer: Vec<Option<Service>> = match &forward.ports {
-            Some(ports) => ports.iter().map(Some).collect(),
-            None => vec![None],
-        };
-        for outer in outer {
-            let inner = outer.map(|outer| Service { port: target.map_or(outer.port, |(_, port)| port), ..outer });
+        for Through { outer, inner, to } in forward.through() {
+            let peer = to.map(|(address, _)| address);
             match forward.source {
                 Some(SourceNat::To(source)) => self.add(Kind::Snat, peer, inner, Some(Value::Address(source))),
                 Some(SourceNat::Masquerade) => self.add(Kind::Masquerade, peer, inner, None),
@@ -49,7 +39,7 @@ impl Plan {
             }
             self.add(Kind::Forward, peer, inner, None);
             // Last: who is sent on must be let through.
-            if let Some((address, port)) = target.filter(|_| forward.translated) {
+            if let Some((address, port)) = to.filter(|_| forward.translated) {
                 self.add(Kind::DnatAddress, at, outer, Some(Value::Socket(address, port)));
             }
         }
