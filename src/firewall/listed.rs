@@ -15,17 +15,22 @@ pub trait Listed: fmt::Debug {
     /// Asks for what [`commands`](Self::commands) has to know: what they print is one text.
     fn list(&self) -> Vec<Command>;
 
-    /// What the changes come to.
-    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Command>, Error>;
-
-    /// Whether many changes can be one transaction.
-    fn takes_many(&self) -> bool;
+    /// What the changes come to, from the first to the last.
+    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Part>, Error>;
 
     /// The change for people: the number or place of a rule is chosen when the rules are listed.
     fn describe(&self, verb: Verb, held: &Held) -> String;
 }
 
-/// One change. Neighbouring ones for a firewall that takes many are one transaction.
+/// A command, and how many more of the changes are made once it has run: none where it only makes room, and all where a
+/// firewall takes them as one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub command: Command,
+    pub makes: usize,
+}
+
+/// One change. For neighbouring ones the firewall is listed once.
 #[derive(Clone, Debug)]
 pub struct Edit {
     pub firewall: Rc<dyn Listed>,

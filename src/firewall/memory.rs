@@ -260,3 +260,36 @@ fn is_vague(spot: &Spot) -> bool {
 
 /// Numbers begin with 1.
 const NOBODY: GrantId = GrantId(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PF tells for whom a source is rewritten, iptables does not.
+    #[test]
+    fn of_rules_that_are_alike_each_stays_whose_it_is() {
+        let rule = |grant: u64, address: &str| Rule {
+            spot: Spot {
+                kind: Kind::Snat,
+                address: address.parse().unwrap(),
+                peer: Some("10.1.2.3".parse().unwrap()),
+                service: Some("tcp/22".parse().unwrap()),
+            },
+            to: Some(Value::Address("10.9.9.9".parse().unwrap())),
+            until: Timestamp::from_secs(9),
+            tag: Tag { grant: GrantId(grant), until: 9, signer: None },
+        };
+        let rules = [rule(1, "192.0.2.1"), rule(2, "192.0.2.2")];
+        for order in [[0, 1], [1, 0]] {
+            for tells in [true, false] {
+                let mut memory = Memory::default();
+                rules.iter().for_each(|rule| memory.note(rule.clone()));
+                let told =
+                    |entry: Entry| Entry { spot: if tells { entry.spot } else { anonymous(entry.spot) }, ..entry };
+                let listed = order.map(|at: usize| told(rules[at].entry()));
+                assert!(memory.compare(listed.to_vec()).is_empty() && memory.lost.is_empty());
+                assert!(rules.iter().all(|rule| memory.holds(rule)), "{tells}, {order:?}: {memory:?}");
+            }
+        }
+    }
+}

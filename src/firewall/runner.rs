@@ -18,7 +18,7 @@ use super::backend::{Command, Element, Line, Output, Step, Verb};
 use super::error::Error;
 use super::iptables;
 use super::known::BackendName;
-use super::listed::Edit;
+use super::listed::{Edit, Part};
 use super::netlink::{self, Answer, Content};
 use super::rule::Entry;
 
@@ -35,6 +35,13 @@ pub struct Failed {
     /// How many steps took effect, from the first.
     pub done: usize,
     pub error: Error,
+}
+
+/// Before anything took effect.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { done: 0, error }
+    }
 }
 
 /// This machine.
@@ -84,7 +91,16 @@ impl System {
     }
 
     /// Lists, and does what follows from that.
-    fn edit(&self, edits: &[&Edit]) -> Result<Vec<Output>, Error> {
+    fn edit(&self, edits: &[&Edit]) -> Result<Vec<Output>, Failed> {
+        let mut done = 0;
+        for Part { command, makes } in self.parts(edits)? {
+            self.command(&command).map_err(|error| Failed { done, error })?;
+            done += makes;
+        }
+        Ok(vec![Output::Done; edits.len()])
+    }
+
+    fn parts(&self, edits: &[&Edit]) -> Result<Vec<Part>, Error> {
         let Some(first) = edits.first() else { return Ok(Vec::new()) };
         let mut listing = String::new();
         for command in first.firewall.list() {
@@ -92,10 +108,7 @@ impl System {
                 listing.push_str(&text);
             }
         }
-        for command in first.firewall.commands(&listing, edits)? {
-            self.command(&command)?;
-        }
-        Ok(vec![Output::Done; edits.len()])
+        first.firewall.commands(&listing, edits)
     }
 
     /// Opened at first use: a dry run needs no kernel.
@@ -113,8 +126,12 @@ impl Runner for System {
         while let Some(step) = steps.get(outputs.len()) {
             let changes = leading_changes(&steps[outputs.len()..]);
             let result = match step {
+                Step::Edit(_) => {
+                    let edited = self.edit(&leading_edits(&steps[outputs.len()..]));
+                    outputs.extend(edited.map_err(|failed| Failed { done: outputs.len() + failed.done, ..failed })?);
+                    continue;
+                }
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
-                Step::Edit(_) => self.edit(&leading_edits(&steps[outputs.len()..])),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
                 Step::Element(Verb::Get, element) => {
@@ -149,8 +166,7 @@ fn leading_edits(steps: &[Step]) -> Vec<&Edit> {
         })
     };
     let Some(first) = edits().next() else { return Vec::new() };
-    let most = if first.firewall.takes_many() { usize::MAX } else { 1 };
-    edits().take_while(|next| next.is_for_the_same(first)).take(most).collect()
+    edits().take_while(|next| next.is_for_the_same(first)).collect()
 }
 
 fn leading_lines(steps: &[Step]) -> Vec<&Line> {

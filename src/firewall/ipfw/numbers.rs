@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::line::{dynamic, lines};
 use super::{PROGRAM, list};
-use crate::firewall::listed::{Edit, Held, Listed, Verb};
+use crate::firewall::listed::{Edit, Held, Listed, Part, Verb};
 use crate::firewall::rule::END;
 use crate::firewall::{Command, Error, Kind, Spot, Step};
 use crate::net::Proto;
@@ -40,25 +40,31 @@ impl Listed for Numbers {
         }
     }
 
-    /// The change itself comes last: what goes before it only removes what nobody uses.
-    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Command>, Error> {
-        let mut commands = Vec::new();
+    /// What nobody uses any more makes room for what is added.
+    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Part>, Error> {
+        let mut parts = Vec::new();
+        let mut free: Option<Free> = None;
+        let mut here: Vec<(u16, Held)> = self.held(listing);
         for edit in edits {
-            match edit.verb {
-                Verb::Add => commands.extend(self.add(listing, &edit.held)?),
-                Verb::Remove => {
-                    let mut here = lines(listing).filter(|line| line.set == self.active);
-                    let found = here.find(|line| line.held() == Some(edit.held));
-                    commands.push(self.remove(found.ok_or_else(|| edit.refusal(PROGRAM))?.number));
+            let command = match edit.verb {
+                Verb::Add => {
+                    let free = free.get_or_insert_with(|| {
+                        let (unused, _) = self.ended(listing);
+                        let expired = self.expired.unwrap_or(self.active);
+                        parts.extend(unused.iter().map(|number| Part { command: delete(expired, *number), makes: 0 }));
+                        self.free(listing, &unused)
+                    });
+                    let number = free.next().ok_or(Error::NoNumber { count: self.count })?;
+                    self.add(number, &edit.held)?
                 }
-            }
+                Verb::Remove => {
+                    let found = here.iter().position(|(_, held)| *held == edit.held);
+                    self.remove(here.swap_remove(found.ok_or_else(|| edit.refusal(PROGRAM))?).0)
+                }
+            };
+            parts.push(Part { command, makes: 1 });
         }
-        Ok(commands)
-    }
-
-    /// Two rules need two numbers.
-    fn takes_many(&self) -> bool {
-        false
+        Ok(parts)
     }
 
     fn describe(&self, verb: Verb, held: &Held) -> String {
@@ -72,14 +78,15 @@ impl Numbers {
         spot.kind == Kind::Input && spot.service.is_some()
     }
 
-    fn add(&self, listing: &str, held: &Held) -> Result<Vec<Command>, Error> {
-        let (unused, _) = self.ended(listing);
-        let number = self.free(listing, &unused).ok_or(Error::NoNumber { count: self.count })?;
-        let expired = self.expired.unwrap_or(self.active);
+    fn held(&self, listing: &str) -> Vec<(u16, Held)> {
+        let here = lines(listing).filter(|line| line.set == self.active);
+        here.filter_map(|line| Some((line.number, line.held()?))).collect()
+    }
+
+    fn add(&self, number: u16, held: &Held) -> Result<Command, Error> {
         let head = ["add".to_owned(), number.to_string(), "set".to_owned(), self.active.to_string()];
         let text = text(held)?;
-        let add = Command::new(PROGRAM, head.into_iter().chain(text.split(' ').map(str::to_owned)));
-        Ok(unused.into_iter().map(|number| delete(expired, number)).chain([add]).collect())
+        Ok(Command::new(PROGRAM, head.into_iter().chain(text.split(' ').map(str::to_owned))))
     }
 
     fn remove(&self, number: u16) -> Command {
@@ -98,15 +105,18 @@ impl Numbers {
         ended.map(|line| line.number).partition(|number| !used.contains(number))
     }
 
-    /// The lowest number that no rule has, of whatever set: each rule can be moved and deleted by itself.
-    fn free(&self, listing: &str, unused: &BTreeSet<u16>) -> Option<u16> {
+    /// The numbers that no rule has, of whatever set: each rule can be moved and deleted by itself.
+    fn free(&self, listing: &str, unused: &BTreeSet<u16>) -> Free {
         let taken: BTreeSet<u16> =
             lines(listing).map(|line| line.number).filter(|number| !unused.contains(number)).collect();
         let first = u32::from(self.start) + u32::from(self.check_state);
         let ours = first..u32::from(self.start).saturating_add(self.count).min(u32::from(LAST));
-        ours.filter_map(|number| u16::try_from(number).ok()).find(|number| !taken.contains(number))
+        let ours = ours.filter_map(|number| u16::try_from(number).ok());
+        ours.filter(|number| !taken.contains(number)).collect::<Vec<_>>().into_iter()
     }
 }
+
+type Free = std::vec::IntoIter<u16>;
 
 pub fn text(held: &Held) -> Result<String, Error> {
     let Held { spot, until, .. } = held;

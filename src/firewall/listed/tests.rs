@@ -44,40 +44,23 @@ fn local(ports: &str) -> Access {
 
 /// What the runner would do with these steps.
 fn commands(steps: &[Step], listing: &str) -> Vec<String> {
-    let mut listing = listing.to_owned();
     let mut done = Vec::new();
     let mut at = 0;
     while let Some(step) = steps.get(at) {
-        let Step::Edit(first) = step else {
+        let edits = steps[at..].iter().map_while(|step| if let Step::Edit(edit) = step { Some(edit) } else { None });
+        let edits: Vec<&Edit> = edits.collect();
+        let Some(first) = edits.first() else {
             done.push(step.to_string());
             at += 1;
             continue;
         };
-        let most = if first.firewall.takes_many() { usize::MAX } else { 1 };
-        let edits = steps[at..].iter().map_while(|step| if let Step::Edit(edit) = step { Some(edit) } else { None });
-        let edits: Vec<&Edit> = edits.take(most).collect();
         done.extend(first.firewall.list().iter().map(ToString::to_string));
-        for command in first.firewall.commands(&listing, &edits).unwrap() {
-            listing = obeyed(&listing, &command);
-            done.push(command.to_string());
-        }
+        let parts = first.firewall.commands(listing, &edits).unwrap();
+        assert_eq!(parts.iter().map(|part| part.makes).sum::<usize>(), edits.len());
+        done.extend(parts.iter().map(|part| part.command.to_string()));
         at += edits.len();
     }
     done
-}
-
-/// What ipfw would list then. An anchor of PF is changed once for all.
-fn obeyed(listing: &str, command: &Command) -> String {
-    let args: Vec<&str> = command.args.iter().map(String::as_str).collect();
-    let without = |number: &str| -> String {
-        let of = |line: &&str| line.split(' ').any(|word| word == number);
-        listing.lines().filter(|line| !of(line)).map(|line| format!("{line}\n")).collect()
-    };
-    match &args[..] {
-        ["add", rule @ ..] => format!("{}\n{listing}", rule.join(" ")),
-        ["set", _, "delete", number] | ["set", "move", "rule", number, ..] => without(number),
-        _ => listing.to_owned(),
-    }
 }
 
 /// Each of these grants is opened as if it were the only one.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::PROGRAM;
 use super::text::{Class, is_ours, read, write};
-use crate::firewall::listed::{Edit, Held, Listed, Verb};
+use crate::firewall::listed::{Edit, Held, Listed, Part, Verb};
 use crate::firewall::{Command, Error, Kind, Spot, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +73,8 @@ impl Listed for Anchor {
         kinds.iter().map(list).collect()
     }
 
-    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Command>, Error> {
-        Ok(vec![self.load(listing, edits)?])
-    }
-
-    fn takes_many(&self) -> bool {
-        true
+    fn commands(&self, listing: &str, edits: &[&Edit]) -> Result<Vec<Part>, Error> {
+        Ok(vec![Part { command: self.load(listing, edits)?, makes: edits.len() }])
     }
 
     fn describe(&self, verb: Verb, held: &Held) -> String {

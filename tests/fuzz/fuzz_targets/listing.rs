@@ -79,7 +79,7 @@ impl Runner for Machine {
             Step::Line(_) => Output::Done,
             Step::Edit(edit) => {
                 if let Ok(commands) = edit.firewall.commands(&self.prints, &[edit]) {
-                    commands.into_iter().for_each(|command| harmless(&Step::Command(command)));
+                    commands.into_iter().for_each(|part| harmless(&Step::Command(part.command)));
                 }
                 Output::Done
             }

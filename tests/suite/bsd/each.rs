@@ -12,7 +12,7 @@ use crate::support::{PATIENCE, within};
 #[test]
 fn a_grant_opens_and_its_end_closes() {
     each(|kind| {
-        let wall = StandIn::new(kind, "", &access(PORT, 3));
+        let wall = StandIn::new(kind, "", &access(PORT, 5));
         let before = wall.all_rules();
         let daemon = wall.daemon();
         assert_eq!(wall.all_rules(), before, "{kind:?}");
@@ -69,7 +69,7 @@ fn several_ports_and_both_versions_of_ip_are_opened() {
 #[test]
 fn a_new_daemon_takes_over_what_a_killed_one_left_open() {
     each(|kind| {
-        let wall = StandIn::new(kind, "", &access(PORT, 8));
+        let wall = StandIn::new(kind, "", &access(PORT, 12));
         let daemon = wall.daemon();
         wall.scene.knock(PORT);
         let open = wall.wait_for_rules(1, &daemon.logs);
@@ -152,7 +152,7 @@ fn what_fails_once_is_tried_again() {
 #[test]
 fn what_could_not_be_closed_is_closed_later() {
     each(|kind| {
-        let wall = StandIn::new(kind, "", &access(PORT, 2));
+        let wall = StandIn::new(kind, "", &access(PORT, 5));
         let daemon = wall.daemon();
         wall.scene.knock(PORT);
         wall.wait_for_rules(1, &daemon.logs);
@@ -169,7 +169,7 @@ fn what_could_not_be_closed_is_closed_later() {
 #[test]
 fn what_somebody_else_removed_is_no_trouble() {
     each(|kind| {
-        let wall = StandIn::new(kind, "", &(access(PORT, 4) + &access(OTHER_PORT, 60)));
+        let wall = StandIn::new(kind, "", &(access(PORT, 6) + &access(OTHER_PORT, 60)));
         let daemon = wall.daemon();
         wall.scene.knock(PORT);
         wall.wait_for_rules(1, &daemon.logs);

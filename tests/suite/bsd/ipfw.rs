@@ -29,7 +29,7 @@ fn in_use_and_over(wall: &StandIn, daemon: &Daemon) -> String {
 
 #[test]
 fn what_ended_while_in_use_goes_when_nobody_uses_it_any_more() {
-    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_PURGE_INTERVAL 1;\n", &access(PORT, 2));
+    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_PURGE_INTERVAL 1;\n", &access(PORT, 4));
     let daemon = wall.daemon();
     assert_eq!(wall.read("disabled"), "2\n", "the set of what ended is not in force");
     in_use_and_over(&wall, &daemon);
@@ -48,7 +48,7 @@ fn what_ended_while_in_use_goes_when_nobody_uses_it_any_more() {
 #[test]
 fn a_new_daemon_looks_after_what_ended_before() {
     let conf = "IPFW_EXPIRE_PURGE_INTERVAL 1;\n";
-    let wall = StandIn::new(Kind::Ipfw, conf, &access(PORT, 2));
+    let wall = StandIn::new(Kind::Ipfw, conf, &access(PORT, 4));
     let daemon = wall.daemon();
     in_use_and_over(&wall, &daemon);
     daemon.stop();
@@ -61,7 +61,7 @@ fn a_new_daemon_looks_after_what_ended_before() {
 
 #[test]
 fn a_look_that_fails_is_told_once_and_made_again() {
-    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_PURGE_INTERVAL 1;\n", &access(PORT, 2));
+    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_PURGE_INTERVAL 1;\n", &access(PORT, 4));
     let daemon = wall.daemon();
     in_use_and_over(&wall, &daemon);
     wall.refuse("delete");
@@ -76,7 +76,7 @@ fn a_look_that_fails_is_told_once_and_made_again() {
 
 #[test]
 fn without_a_second_set_rules_are_deleted_at_once() {
-    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_SET_NUM 0;\n", &access(PORT, 2));
+    let wall = StandIn::new(Kind::Ipfw, "IPFW_EXPIRE_SET_NUM 0;\n", &access(PORT, 4));
     let daemon = wall.daemon();
     assert_eq!(wall.read("disabled"), "");
     wall.scene.knock(PORT);

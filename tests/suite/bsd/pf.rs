@@ -25,7 +25,7 @@ fn masked(rules: &[String]) -> Vec<String> {
 #[test]
 fn a_way_to_another_host_is_opened_and_closed() {
     each_of(&BOTH, |kind| {
-        let wall = wall(kind, "", 3);
+        let wall = wall(kind, "", 6);
         let before = wall.all_rules();
         let daemon = wall.daemon();
         wall.ask(&["-A", "tcp/5555", "-N", "10.1.2.3:22"]);
@@ -60,7 +60,7 @@ fn a_way_to_another_host_is_opened_and_closed() {
 #[test]
 fn several_ways_in_another_name_are_all_there_and_taken_over() {
     each_of(&BOTH, |kind| {
-        let wall = wall(kind, SNAT, 8);
+        let wall = wall(kind, SNAT, 12);
         let daemon = wall.daemon();
         wall.ask(&["-A", "tcp/5555,tcp/5556", "-N", "10.1.2.3:22"]);
         let rules = wall.wait_for_rules(4, &daemon.logs);
