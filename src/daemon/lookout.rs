@@ -1,7 +1,8 @@
 //! Somebody else flushes or reloads the ruleset: set-up is put back, and what is still to be open is opened again.
 //!
 //! The kernel tells of every change, ours included; a look that finds the ruleset's number as we left it costs next to
-//! nothing. Between two looks there is a pause in which nothing is listened to, and it grows while somebody undoes set-up
+//! nothing. Of the tables of iptables' legacy variant nobody tells: there it is looked every few seconds, and only while
+//! something is open. Between two looks there is a pause in which nothing is listened to, and it grows while somebody undoes set-up
 //! again and again: two programs that fight over the ruleset must not occupy the machine.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use super::journal::Level;
 use super::run::Daemon;
-use crate::firewall::Watch;
+use crate::firewall::{News, Watch};
 use crate::grant::Grant;
 use crate::time::Timestamp;
 
 pub struct Lookout {
-    watch: Watch,
+    /// `None`: nobody tells.
+    watch: Option<Watch>,
     /// When to look next, if there is a reason to.
     due: Option<Timestamp>,
     /// Not before.
@@ -27,14 +29,31 @@ pub struct Lookout {
 }
 
 impl Lookout {
-    pub fn new(watch: Watch) -> Self {
-        let rests_until = Timestamp::from_secs(0);
-        Self { watch, due: None, rests_until, pause: PAUSE, failed: false, owing: false }
+    /// After set-up. `None`: there is no way to notice anything.
+    pub fn new(news: News, now: Timestamp) -> Option<Self> {
+        // What is changed before one listens is not told.
+        let (watch, due) = match news {
+            News::Told(watch) => (Some(watch), Some(now)),
+            News::Sought => (None, None),
+            News::Never => return None,
+        };
+        Some(Self { watch, due, rests_until: Timestamp::from_secs(0), pause: PAUSE, failed: false, owing: false })
     }
 
-    /// What to poll. `None`: it will be looked anyway.
+    /// What to poll. `None`: it will be looked anyway, or nobody tells.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.due.is_none().then(|| self.watch.as_fd())
+        self.watch.as_ref().filter(|_| self.due.is_none()).map(|watch| watch.as_fd())
+    }
+
+    /// Where nobody tells: nothing can be lost while nothing is open.
+    fn seek(&mut self, anything_open: bool, now: Timestamp) {
+        if self.watch.is_some() {
+            return;
+        }
+        match anything_open {
+            true => self.due = self.due.or(Some(self.rests_until.max(now.plus(SEEKING)))),
+            false => self.due = None,
+        }
     }
 
     /// What polling said. When the clock was set, what was to come is looked for at once.
@@ -66,14 +85,24 @@ impl Lookout {
 impl Daemon<'_> {
     /// Looks after the firewall when it is time.
     pub fn look_after(&mut self, now: Timestamp) {
+        self.look_if_due(now);
+        let anything_open = self.gate.grants().any(is_in_firewall);
+        if let Some(lookout) = &mut self.lookout {
+            lookout.seek(anything_open, now);
+        }
+    }
+
+    fn look_if_due(&mut self, now: Timestamp) {
         let (Some(lookout), Some(firewall)) = (&mut self.lookout, &mut self.firewall) else { return };
         if lookout.due.is_none_or(|due| due > now) {
             return;
         }
         lookout.due = None;
         // Before the look: what comes after is heard again.
-        lookout.watch.silence();
-        let undone = match firewall.look() {
+        if let Some(watch) = &lookout.watch {
+            watch.silence();
+        }
+        let undone = match firewall.look(now) {
             Ok(undone) => undone || lookout.owing,
             Err(error) => {
                 if !std::mem::replace(&mut lookout.failed, true) {
@@ -120,6 +149,8 @@ fn is_in_firewall(grant: &Grant) -> bool {
 
 /// Between two looks: short enough for whoever reloads the ruleset, and long enough for a busy day.
 const PAUSE: Duration = Duration::from_millis(400);
+/// Where nobody tells: long enough for the rules of thousands of grants to be listed now and then.
+const SEEKING: Duration = Duration::from_secs(3);
 /// While set-up is undone again and again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// After a failure.

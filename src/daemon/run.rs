@@ -31,7 +31,7 @@ pub struct Daemon<'a> {
     pub dry_run: bool,
     /// `None`: no stanza needs one, or none is to be changed.
     pub firewall: Option<Firewall>,
-    /// `None`: this firewall tells of no changes.
+    /// `None`: changes of others are noticed by the next grant.
     pub lookout: Option<Lookout>,
     pub journal: &'a mut Journal,
     pub signals: Signals,

@@ -127,10 +127,8 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
     if server.flush_at_init {
         firewall.flush()?;
     }
-    // Before set-up: whatever is changed from then on is heard.
-    let watch = firewall.watch().transpose()?;
     let set_up = firewall.set_up()?;
-    daemon.lookout = watch.map(Lookout::new);
+    daemon.lookout = Lookout::new(firewall.news()?, Timestamp::now());
     let firewall = daemon.firewall.insert(firewall);
     for warning in set_up.warnings {
         daemon.journal.note(Level::Warning, warning);

@@ -54,9 +54,20 @@ pub trait Backend {
         false
     }
 
-    /// Asks for a number that grows whenever anybody changes the firewall. `None`: this firewall has no such number.
+    /// Asks for a number that grows whenever anybody changes the firewall. `None`: this firewall has no such number, or that
+    /// is not known yet.
     fn generation(&self) -> Option<Step> {
         None
+    }
+
+    /// Whether nobody tells when others change it, and a look is cheap enough to be taken every few seconds.
+    fn is_silent(&self) -> bool {
+        false
+    }
+
+    /// Gives a chain of ours its name back that somebody renamed: it is known by the rules in it, which `ours` recognises.
+    fn recall(&self, _survey: &[Output], _ours: &dyn Fn(&Entry) -> bool) -> Vec<Step> {
+        Vec::new()
     }
 
     /// Removes everything of ours and nothing else.

@@ -2,7 +2,9 @@
 //! holds. Nothing in its rules tells whose they are either, only when they end.
 //!
 //! The memory is held against the firewall by each change: one that removes what is not there, or adds to what has no
-//! effect, is refused by the firewall. Then it is listed anew, and what is missing is put back.
+//! effect, is refused by the firewall. Then it is listed anew ([`difference`]), and what is missing is put back.
+
+mod difference;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,8 +19,12 @@ use crate::time::Timestamp;
 pub struct Memory {
     rules: BTreeMap<Key, Rule>,
     by_grant: BTreeSet<(GrantId, Key)>,
-    /// What somebody else removed.
+    /// What was there when the firewall was last listed.
+    listed: BTreeSet<Key>,
+    /// What somebody else removed, and is to be put back.
     lost: Vec<Rule>,
+    /// It has been listed before: what is there and not known is not from a former daemon.
+    begun: bool,
 }
 
 /// A place, which holds one rule. Where packets are sent on in another name it is one for each name.
@@ -32,6 +38,12 @@ impl Memory {
         self.rules.insert(key, rule);
     }
 
+    fn note_listed(&mut self, rule: Rule) {
+        let key = key(rule.spot, rule.to);
+        self.note(rule);
+        self.listed.insert(key);
+    }
+
     pub fn find(&self, rule: &Rule, now: Timestamp) -> Option<Entry> {
         let found = self.rules.get(&key(rule.spot, rule.to))?;
         Some(Entry { remaining: Some(now.until(found.until)), ..found.entry() })
@@ -40,6 +52,7 @@ impl Memory {
     fn forget(&mut self, key: &Key) {
         if let Some(rule) = self.rules.remove(key) {
             self.by_grant.remove(&(rule.tag.grant, *key));
+            self.listed.remove(key);
         }
     }
 
@@ -48,45 +61,6 @@ impl Memory {
         let from = (grant, (least, None));
         let own = self.by_grant.range(from..).take_while(move |(owner, _)| *owner == grant);
         own.filter_map(|(_, key)| self.rules.get(key))
-    }
-
-    /// Takes over what was listed, and from before whose it is. Returns what is there twice: of two that only differ in
-    /// their end the later one counts.
-    fn compare(&mut self, listed: Vec<Entry>) -> Vec<Entry> {
-        let mut known: BTreeMap<(Spot, Option<Value>, u64), Vec<Rule>> = BTreeMap::new();
-        for rule in std::mem::take(self).into_rules() {
-            known.entry((anonymous(rule.spot), rule.to, rule.tag.until)).or_default().push(rule);
-        }
-        let mut twice = Vec::new();
-        for entry in listed {
-            let Some(until) = entry.end() else { continue };
-            let alike = known.get_mut(&(anonymous(entry.spot), entry.to, until));
-            let rule = alike.and_then(|rules| {
-                let same = |rule: &Rule| is_vague(&entry.spot) || rule.spot == entry.spot;
-                rules.iter().rposition(same).map(|place| rules.remove(place))
-            });
-            let rule = rule.unwrap_or_else(|| Rule {
-                spot: entry.spot,
-                to: entry.to,
-                // Whole seconds, cut off: the second in progress counts.
-                until: Timestamp::from_secs(until.saturating_add(1)),
-                tag: Tag { grant: NOBODY, until, signer: None },
-            });
-            match self.rules.get(&key(rule.spot, rule.to)).cloned() {
-                Some(other) if other.until >= rule.until => twice.push(rule.entry()),
-                Some(other) => {
-                    twice.push(other.entry());
-                    self.note(rule);
-                }
-                None => self.note(rule),
-            }
-        }
-        self.lost = known.into_values().flatten().collect();
-        twice
-    }
-
-    fn into_rules(self) -> impl Iterator<Item = Rule> {
-        self.rules.into_values().chain(self.lost)
     }
 
     /// Asks whose each rule is of which that is not known. What is sent on in another name tells not even for whom: it
@@ -102,7 +76,7 @@ impl Memory {
                 let signer = certificate.and_then(|key| key.as_bytes().try_into().ok());
                 Tag { grant, until, signer }
             });
-            self.note(rule);
+            self.note_listed(rule);
         }
         for mut rule in vague {
             let since = (rule.tag.until, IpAddr::from([0, 0, 0, 0]));
@@ -112,7 +86,7 @@ impl Memory {
                 self.forget(&key(rule.spot, rule.to));
                 rule.spot.address = *address;
                 rule.tag = *tag;
-                self.note(rule);
+                self.note_listed(rule);
             }
         }
     }
@@ -134,13 +108,28 @@ impl Firewall {
         if self.memory.is_some() { self.close_remembered(grants) } else { Ok(()) }
     }
 
-    /// Takes note of what the firewall holds, if it has to be remembered.
-    pub(super) fn remember(&mut self, survey: &[Output]) -> Result<(), Error> {
+    /// Takes note of what the firewall holds, if it has to be remembered. `undone`: somebody undid set-up, and with it all
+    /// that is missing.
+    pub(super) fn remember(&mut self, survey: &[Output], undone: bool) -> Result<(), Error> {
         if !self.backend.is_remembered() {
             return Ok(());
         }
-        let twice = self.memory.get_or_insert_default().compare(self.backend.entries(survey)?);
-        self.delete(&twice)
+        let listed = self.backend.entries(survey)?;
+        let memory = self.memory.get_or_insert_default();
+        let surplus = memory.compare(listed, undone);
+        self.undone |= !memory.lost.is_empty();
+        self.delete(&surplus)
+    }
+
+    /// Looks for chains of ours under other names. Returns the survey after that, and whether there were any.
+    pub(super) fn recall(&mut self, survey: Vec<Output>) -> Result<(Vec<Output>, bool), Error> {
+        let Some(memory) = &self.memory else { return Ok((survey, false)) };
+        let steps = self.backend.recall(&survey, &|entry| memory.knows(entry));
+        if steps.is_empty() {
+            return Ok((survey, false));
+        }
+        self.change(&steps)?;
+        Ok((self.run(&self.backend.survey())?, true))
     }
 
     /// What was refused may have been so because the firewall is not as it is remembered.
@@ -150,9 +139,13 @@ impl Firewall {
 
     /// Opens again what somebody else removed.
     pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), Error> {
-        let lost = self.memory.as_mut().map(|memory| std::mem::take(&mut memory.lost)).unwrap_or_default();
-        let lost: Vec<Rule> = lost.into_iter().filter(|rule| rule.until > now).collect();
-        self.open_all(&lost, now)
+        let mut lost = self.memory.as_mut().map(|memory| std::mem::take(&mut memory.lost)).unwrap_or_default();
+        lost.retain(|rule| rule.until > now);
+        let done = self.open_all(&lost, now);
+        if let (Err(_), Some(memory)) = (&done, &mut self.memory) {
+            memory.lost = lost;
+        }
+        done
     }
 
     pub(super) fn close_remembered(&mut self, grants: &[Grant]) -> Result<(), Error> {
@@ -196,8 +189,7 @@ impl Firewall {
         let entries: Vec<Entry> = rules.iter().map(Rule::entry).collect();
         match self.delete(&entries) {
             Err(stale) if self.may_be_stale(&stale) => {
-                let survey = self.run(&self.backend.survey())?;
-                self.remember(&survey)?;
+                self.set_up()?;
                 let still = |rule: &&Rule| self.memory.as_ref().is_some_and(|memory| memory.holds(rule));
                 let left: Vec<Entry> = rules.iter().filter(still).map(Rule::entry).collect();
                 self.delete(&left)?;
@@ -224,7 +216,7 @@ impl Firewall {
         if !steps.is_empty() {
             self.tidy.expect();
         }
-        self.run(&steps).map(|_| ())
+        self.change(&steps)
     }
 }
 
@@ -287,7 +279,7 @@ mod tests {
                 let told =
                     |entry: Entry| Entry { spot: if tells { entry.spot } else { anonymous(entry.spot) }, ..entry };
                 let listed = order.map(|at: usize| told(rules[at].entry()));
-                assert!(memory.compare(listed.to_vec()).is_empty() && memory.lost.is_empty());
+                assert!(memory.compare(listed.to_vec(), false).is_empty() && memory.lost.is_empty());
                 assert!(rules.iter().all(|rule| memory.holds(rule)), "{tells}, {order:?}: {memory:?}");
             }
         }

@@ -50,10 +50,11 @@ pub use nftables::{NFTABLES, Nftables};
 pub use pf::{Anchor, AnchorError, PF, Pf, Syntax};
 use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
+use runner::transactions;
 pub use runner::{Failed, Runner, System};
 pub use settings::{ChainPlace, ChainPlaceError, Family, Features, FirewallSettings, Hook, Name};
 use tidy::Tidy;
-pub use watch::Watch;
+pub use watch::{News, Watch};
 
 /// The one firewall of this machine.
 pub struct Firewall {
@@ -61,7 +62,7 @@ pub struct Firewall {
     runner: Box<dyn Runner>,
     /// Replies need rules of their own.
     replies: bool,
-    /// The firewall's own count of changes when set-up was last seen to be in place.
+    /// The firewall's own count of changes when it was last as it should be.
     seen: Option<u32>,
     /// Set-up was in place once.
     stood: bool,
@@ -98,17 +99,25 @@ impl Firewall {
     /// Makes rules take effect. What is in place, with all that is open, stays as it is. The returned warnings are for
     /// the administrator.
     pub fn set_up(&mut self) -> Result<SetUp, Error> {
-        let before = self.generation()?;
+        // Did anybody else change something meanwhile, the number will not fit, and the next grant looks again.
+        self.seen = self.generation()?;
+        let done = self.put_in_place();
+        if done.is_err() {
+            self.seen = None;
+        }
+        done
+    }
+
+    fn put_in_place(&mut self) -> Result<SetUp, Error> {
         let survey = self.run(&self.backend.survey())?;
+        let (survey, renamed) = self.recall(survey)?;
         let set_up = self.backend.set_up(&survey)?;
-        self.run(&set_up.steps)?;
-        self.undone |= self.stood && !set_up.steps.is_empty();
+        self.change(&set_up.steps)?;
+        let undone = self.stood && (renamed || !set_up.steps.is_empty());
+        self.undone |= undone;
         self.stood = true;
-        self.remember(&survey)?;
+        self.remember(&survey, undone)?;
         self.tidy.found(&self.backend.remains(&survey));
-        // One transaction counts one. Did anybody else change something meanwhile, the number will not fit, and the
-        // next grant looks again.
-        self.seen = before.map(|number| number.wrapping_add(set_up.steps.len() as u32));
         Ok(set_up)
     }
 
@@ -145,15 +154,25 @@ impl Firewall {
         self.backend.surroundings(&answers)
     }
 
-    /// A way to hear of changes that others make. `None`: this firewall tells of none.
-    pub fn watch(&self) -> Option<Result<Watch, Error>> {
-        self.backend.generation().map(|_| Watch::open())
+    /// How to learn of changes that others make. To be asked after set-up, and followed by a look: what was changed in
+    /// between is not told.
+    pub fn news(&self) -> Result<News, Error> {
+        match self.backend.generation() {
+            Some(_) => Watch::open().map(News::Told),
+            None if self.backend.is_silent() => Ok(News::Sought),
+            None => Ok(News::Never),
+        }
     }
 
     /// Puts set-up back if somebody undid it. Tells whether anybody has since the last look: then what was open is to be
     /// opened again.
-    pub fn look(&mut self) -> Result<bool, Error> {
-        self.ensure_set_up()?;
+    pub fn look(&mut self, now: Timestamp) -> Result<bool, Error> {
+        if self.backend.is_silent() {
+            self.set_up()?;
+        } else {
+            self.ensure_set_up()?;
+        }
+        self.put_back(now)?;
         Ok(std::mem::take(&mut self.undone))
     }
 
@@ -258,12 +277,9 @@ impl Firewall {
     }
 
     fn ensure_set_up(&mut self) -> Result<(), Error> {
-        // Each change looks by itself whether it is.
-        if self.memory.is_some() {
-            return Ok(());
-        }
         let number = self.generation()?;
-        if number.is_some() && number == self.seen {
+        // Without a number to go by, each change looks by itself whether it is.
+        if number.map_or(self.memory.is_some(), |number| self.seen == Some(number)) {
             return Ok(());
         }
         if let Some(check) = self.backend.check()
@@ -313,10 +329,7 @@ impl Firewall {
         }
         let (steps, mut undos): (Vec<Step>, Vec<Option<Step>>) =
             changes.into_iter().map(|change| (change.step, change.undo)).unzip();
-        let Err(failed) = self.runner.run(&steps) else {
-            self.seen = self.seen.map(|number| number.wrapping_add(1));
-            return Ok(());
-        };
+        let Err(failed) = self.runner.run(&steps) else { return self.count(&steps) };
         self.tidy.expect();
         undos.truncate(failed.done);
         undos.reverse();
@@ -348,10 +361,7 @@ impl Firewall {
             // The kernel was faster.
             Err(gone) if gone.is_stale() => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => {
-                self.seen = self.seen.map(|number| number.wrapping_add(1));
-                Ok(())
-            }
+            Ok(_) => self.count(&steps),
         }
     }
 
@@ -382,6 +392,21 @@ impl Firewall {
             Output::Generation(number) => Ok(Some(number)),
             _ => Ok(None),
         }
+    }
+
+    fn change(&mut self, steps: &[Step]) -> Result<(), Error> {
+        self.run(steps)?;
+        self.count(steps)
+    }
+
+    /// Our own changes, so that those of others can be told from them.
+    fn count(&mut self, steps: &[Step]) -> Result<(), Error> {
+        let Some(seen) = self.seen else { return Ok(()) };
+        // firewalld may have what it is told in tables whose changes nobody counts.
+        let uncounted = self.memory.is_some() && self.generation()? == Some(seen);
+        let made = if uncounted { 0 } else { transactions(steps) };
+        self.seen = Some(seen.wrapping_add(made));
+        Ok(())
     }
 
     fn ask(&mut self, step: Step) -> Result<Output, Error> {

@@ -150,6 +150,26 @@ impl Runner for System {
     }
 }
 
+/// How many transactions of the kernel's nf_tables these steps are when all of them succeed.
+pub fn transactions(steps: &[Step]) -> u32 {
+    let (mut rest, mut count) = (steps, 0);
+    while let Some(step) = rest.first() {
+        let together = match step {
+            Step::Element(Verb::Add | Verb::Delete, _) => leading_changes(rest).len(),
+            Step::Line(_) => leading_lines(rest).len(),
+            _ => 1,
+        };
+        count += match step {
+            Step::Generation | Step::Element(Verb::Get, _) => 0,
+            // A look of iptables.
+            Step::Command(command) if command.args.iter().any(|arg| arg == "-C") => 0,
+            _ => 1,
+        };
+        rest = &rest[together.max(1)..];
+    }
+    count
+}
+
 fn leading_changes(steps: &[Step]) -> Vec<(Verb, &Element)> {
     let change = |step| match step {
         &Step::Element(verb @ (Verb::Add | Verb::Delete), ref element) => Some((verb, element)),

@@ -1,4 +1,5 @@
-//! The kernel's word that somebody has changed the nftables ruleset: its multicast group of nf_tables.
+//! The kernel's word that somebody has changed the ruleset: its multicast group of nf_tables, whose rules those of
+//! iptables are as well, but for its legacy variant.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,6 +8,14 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with};
 
 use super::error::Error;
+
+/// How one learns that others have changed the firewall.
+pub enum News {
+    Told(Watch),
+    /// Nobody tells: one has to look.
+    Sought,
+    Never,
+}
 
 /// Readable once something was changed, by whomever.
 pub struct Watch(OwnedFd);

@@ -1,6 +1,8 @@
 //! Somebody else flushes or reloads the ruleset while grants are open: the kernel tells, set-up comes back, and so does what
 //! was open, for the rest of its time and no longer.
 
+mod iptables;
+
 use std::time::{Duration, Instant};
 
 use crate::support::netns::DEFAULT_DROP;

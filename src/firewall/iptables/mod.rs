@@ -55,8 +55,18 @@ pub struct Iptables {
     features: Features,
     tables: TablesSettings,
     versions: Vec<Version>,
+    /// Where its rules are. `None`: not asked yet.
+    variant: Option<Variant>,
     /// The comment match has been tried.
     tried: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variant {
+    /// In the kernel's nf_tables, which tells of every change and counts them.
+    NfTables,
+    /// In tables of its own: nobody tells who changes them.
+    Legacy,
 }
 
 impl Iptables {
@@ -65,12 +75,12 @@ impl Iptables {
         let with_v6 = Path::new("/proc/net/if_inet6").exists();
         let versions = if with_v6 { vec![Version::V4, Version::V6] } else { vec![Version::V4] };
         let FirewallSettings { features, tables, .. } = settings.clone();
-        Self { tongue: Tongue::Restore, features, tables, versions, tried: false }
+        Self { tongue: Tongue::Restore, features, tables, versions, variant: None, tried: false }
     }
 
-    /// The same rules, made by firewalld.
+    /// The same rules, made by firewalld. What it does itself is in nf_tables, whatever becomes of ours.
     pub fn through_firewalld(settings: &FirewallSettings) -> Self {
-        Self { tongue: Tongue::Firewalld, ..Self::new(settings) }
+        Self { tongue: Tongue::Firewalld, variant: Some(Variant::NfTables), ..Self::new(settings) }
     }
 
     /// The chains in use, in the order of the original: of two jumps to the same position the later stands first.
@@ -174,6 +184,20 @@ impl Iptables {
         steps
     }
 
+    /// What a chain of ours is called now: the one that holds a rule of ours.
+    fn renamed<'a>(
+        &self,
+        version: Version,
+        role: Role,
+        held: &'a Table,
+        ours: &dyn Fn(&Entry) -> bool,
+    ) -> Option<&'a str> {
+        let known = |chain: &str| Role::ALL.iter().any(|role| self.tables.chains.of(*role).to == chain);
+        let target = &self.tables.chains.of(role).target;
+        let holds = |words: &[String]| text::read(role, version, target, words).is_some_and(|entry| ours(&entry));
+        held.all_rules().find(|(chain, words)| !known(chain) && holds(words)).map(|(chain, _)| chain)
+    }
+
     fn entries_in(&self, version: Version, table: &str, held: &Table) -> Vec<Entry> {
         let ours = Role::ALL.map(|role| (role, self.tables.chains.of(role)));
         let here = ours.into_iter().filter(|(_, chain)| chain.table == table);
@@ -190,11 +214,15 @@ impl Backend for Iptables {
     }
 
     fn survey(&self) -> Vec<Step> {
-        self.tongue.survey(&self.versions, &self.table_names()).into_iter().map(|(step, ..)| step).collect()
+        let asked = self.tongue.survey(&self.versions, &self.table_names());
+        // Last: what it brings belongs to no table.
+        let variant = self.tongue.ask_variant().filter(|_| self.variant.is_none());
+        asked.into_iter().map(|(step, ..)| step).chain(variant).collect()
     }
 
     fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error> {
         let save = self.read(survey);
+        self.variant = self.variant.or_else(|| survey.last().and_then(Variant::told));
         let (mut steps, mut warnings) = (Vec::new(), Vec::new());
         if self.tables.comment_check && !self.tried {
             // One module for both protocols.
@@ -210,6 +238,31 @@ impl Backend for Iptables {
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
         concern::concerns(&self.read(survey), &self.tables.chains.of(Role::Input).from, opens)
+    }
+
+    fn generation(&self) -> Option<Step> {
+        (self.variant == Some(Variant::NfTables)).then_some(Step::Generation)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.variant == Some(Variant::Legacy)
+    }
+
+    fn recall(&self, survey: &[Output], ours: &dyn Fn(&Entry) -> bool) -> Vec<Step> {
+        let save = self.read(survey);
+        let mut steps = Vec::new();
+        for (version, name, held) in save.tables() {
+            for role in Role::ALL {
+                let chain = self.tables.chains.of(role);
+                if chain.table == name
+                    && !held.has_chain(&chain.to)
+                    && let Some(now) = self.renamed(version, role, held, ours)
+                {
+                    steps.push(self.line(version, chain, false, format!("-E {now} {}", chain.to)));
+                }
+            }
+        }
+        steps
     }
 
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
@@ -252,6 +305,15 @@ impl Backend for Iptables {
         let tables: Vec<&str> = self.roles().map(|(_, chain)| &*chain.table).collect();
         let names: Vec<String> = self.table_names().into_iter().filter(|name| tables.contains(&&**name)).collect();
         self.versions.iter().flat_map(|version| names.iter().map(|name| self.tongue.list(*version, name))).collect()
+    }
+}
+
+impl Variant {
+    /// `iptables-save v1.8.9 (legacy)`. Before there were two, it was that one.
+    fn told(version: &Output) -> Option<Self> {
+        let Output::Text(text) = version else { return None };
+        let line = text.lines().next().filter(|line| line.contains("-save v"))?;
+        Some(if line.contains("(nf_tables)") { Variant::NfTables } else { Variant::Legacy })
     }
 }
 

@@ -26,6 +26,11 @@ impl Tongue {
         (self == Tongue::Firewalld).then(|| pass(version, table, &format!("-C {jump}")))
     }
 
+    /// Asks which variant of iptables it is. `None`: it can be either, and what follows from that is firewalld's business.
+    pub fn ask_variant(self) -> Option<Step> {
+        (self == Tongue::Restore).then(|| Step::Command(Command::new(Version::V4.save(), ["--version"])))
+    }
+
     /// Asks for all rules, and tells whose answer will be of which protocol and table; an empty name: it says so itself.
     pub fn survey(self, versions: &[Version], tables: &[String]) -> Vec<(Step, Version, String)> {
         let each = versions.iter().flat_map(|version| match self {

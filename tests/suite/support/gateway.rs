@@ -107,7 +107,7 @@ impl Wall {
     pub const ALL: [Wall; 3] = [Wall::Nftables, Wall::IptablesNft, Wall::IptablesLegacy];
 
     /// An administrator's rules, as he would write them: everything is dropped but what is established.
-    fn drop(self, host: &Host, output: &str) {
+    pub fn drop(self, host: &Host, output: &str) {
         match self {
             Wall::Nftables => {
                 let rules = NFTABLES.replace("OUTPUT", output);
@@ -123,7 +123,7 @@ impl Wall {
     }
 
     /// Of iptables.
-    fn variant(self) -> &'static str {
+    pub fn variant(self) -> &'static str {
         if self == Wall::IptablesLegacy { "legacy" } else { "nft" }
     }
 
