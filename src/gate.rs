@@ -25,9 +25,9 @@ use crate::crypto::openpgp::{Fingerprint, News};
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
-use crate::replay::{Kept, ReplayStore, Seen, StoreError};
+use crate::replay::{Kept, Opens, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules};
-use crate::time::Timestamp;
+use crate::time::{Shift, Timestamp};
 use passage::{Passage, Permitted, Stop, failed, refuse_seen};
 use pending::{Era, Progress};
 use recent::Recent;
@@ -341,6 +341,24 @@ impl Gate {
     /// Takes out the grants that have ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
         self.grants.expire(now)
+    }
+
+    /// The clock was set: what is open keeps the time it has left, so it ends at another moment by the clock. That is also what
+    /// the next daemon goes by.
+    pub fn clock_was_set(&mut self, by: Shift) -> Result<(), StoreError> {
+        self.grants.shift(by);
+        self.replay.clock_was_set(by)?;
+        for grant in self.grants.iter() {
+            match &grant.knock {
+                _ if grant.cycle().is_some() => self.replay.keep(grant, &[])?,
+                Some(knock) => {
+                    let opens = Opens { allow: grant.allow, until: grant.until };
+                    self.replay.attribute(grant.id, knock, Some(opens))?;
+                }
+                None => {}
+            }
+        }
+        self.replay.settle()
     }
 
     /// Drops from the replay store what is too old to be taken anyway, now and then: a minute more or less does not

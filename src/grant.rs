@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::crypto::Signer;
 use crate::crypto::openpgp::Fingerprint;
 use crate::net::Origin;
-use crate::time::{Lifetime, Timestamp};
+use crate::time::{Lifetime, Shift, Timestamp};
 
 mod access;
 mod cycle;
@@ -182,6 +182,13 @@ impl GrantTable {
         ended
     }
 
+    /// The clock was set: each ends after the time it had left.
+    pub fn shift(&mut self, by: Shift) {
+        self.changes += 1;
+        self.open.values_mut().for_each(|grant| grant.until = grant.until.shifted(by));
+        self.by_end = self.open.values().map(|grant| (grant.until, grant.id)).collect();
+    }
+
     /// Grows with all that comes and goes: whoever knows the number knows whether there is news.
     pub fn changes(&self) -> u64 {
         self.changes
@@ -207,6 +214,8 @@ impl GrantTable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn grant(id: u64, allow: &str, ports: &str, until: u64) -> Grant {
@@ -240,6 +249,21 @@ mod tests {
         assert_eq!(table.changes(), before + 2);
         assert!(table.expire(Timestamp::from_secs(999)).is_empty());
         assert_eq!(table.next_end(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_order_and_no_time_left() {
+        let mut table = GrantTable::default();
+        table.insert(grant(1, "192.0.2.1", "tcp/22", 130));
+        table.insert(grant(2, "192.0.2.2", "tcp/22", 110));
+        let before = table.changes();
+        table.shift(Shift::Ahead(Duration::from_secs(3600)));
+        assert_eq!(table.next_end(), Some(Timestamp::from_secs(3710)));
+        assert!(table.expire(Timestamp::from_secs(3709)).is_empty());
+        table.shift(Shift::Back(Duration::from_secs(3610)));
+        assert_eq!(ids(&table.expire(Timestamp::from_secs(100))), [2]);
+        assert_eq!(ids(&table.expire(Timestamp::from_secs(120))), [1]);
+        assert!(table.changes() > before, "whoever watches is told the new ends");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::grant::{Grant, GrantId, Knock};
 use crate::net::Origin;
-use crate::time::Timestamp;
+use crate::time::{Shift, Timestamp};
 
 /// SHA-256 of a packet's text, or of its plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,7 +102,13 @@ pub trait ReplayStore {
         Ok(Kept::default())
     }
 
-    /// Messages stamped before this moment must be refused: they may have been forgotten. It never moves back.
+    /// The clock was wrong until now, also when a new memory was made by it.
+    fn clock_was_set(&mut self, _: Shift) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Messages stamped before this moment must be refused: they may have been forgotten. It moves back only when it was set
+    /// by a clock that was wrong, and nothing was forgotten since.
     fn floor(&self) -> Timestamp;
 
     /// Drops what may be forgotten, and raises the floor. Not before all is settled: then it does nothing.

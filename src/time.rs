@@ -28,6 +28,14 @@ impl Timestamp {
         Self(self.0.saturating_add(span))
     }
 
+    /// The same moment by a clock that was set: it is as far away as before.
+    pub fn shifted(self, by: Shift) -> Self {
+        match by {
+            Shift::Ahead(span) => self.plus(span),
+            Shift::Back(span) => Self(self.0.saturating_sub(span)),
+        }
+    }
+
     /// How long until `later`; zero when it has passed.
     pub fn until(self, later: Timestamp) -> Duration {
         later.0.saturating_sub(self.0)
@@ -54,6 +62,29 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.secs())
+    }
+}
+
+/// By how much a clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    Ahead(Duration),
+    Back(Duration),
+}
+
+impl Shift {
+    pub fn span(self) -> Duration {
+        let (Shift::Ahead(span) | Shift::Back(span)) = self;
+        span
+    }
+}
+
+impl fmt::Display for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shift::Ahead(span) => write!(f, "{}s ahead", span.as_secs()),
+            Shift::Back(span) => write!(f, "{}s back", span.as_secs()),
+        }
     }
 }
 

@@ -1,62 +1,47 @@
 //! The next moment at which there is something to do, as something to poll.
 //!
-//! It goes by the wall clock, as the ends of grants do. The timeout of `poll` would not do: it stands still while the
-//! machine sleeps, and knows nothing of a clock that is set.
+//! It is counted from the start of the machine, sleep included: the timeout of `poll` would stand still while the machine
+//! sleeps, and the wall clock may be set.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use rustix::io::{Errno, read};
+use rustix::io::read;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::time::Timestamp;
-
-/// Readable when its time has come, and when the clock was set.
+/// Readable when its time has come.
 pub struct Alarm {
     timer: OwnedFd,
-    set: Option<Timestamp>,
-}
-
-/// Why it was readable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rang {
-    OnTime,
-    /// Whatever was due at some moment may be due now.
-    ClockWasSet,
+    set: Option<Duration>,
 }
 
 impl Alarm {
     pub fn new() -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         Ok(Self { timer, set: None })
     }
 
-    /// `None` is never.
-    pub fn set(&mut self, at: Option<Timestamp>) -> io::Result<()> {
+    /// As [`Clock::since_boot`](super::clock::Clock::since_boot) counts. `None` is never.
+    pub fn set(&mut self, at: Option<Duration>) -> io::Result<()> {
         if at == self.set {
             return Ok(());
         }
-        let value = at.map_or(Duration::ZERO, |at| {
-            // Zero would be never, and what is past rings at once.
-            at.to_system_time().duration_since(UNIX_EPOCH).unwrap_or_default().max(Duration::from_nanos(1))
-        });
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Zero would be never, and what is past rings at once.
+        let value = at.map_or(Duration::ZERO, |at| at.max(Duration::from_nanos(1)));
         let value = Itimerspec { it_interval: none, it_value: Timespec::try_from(value).unwrap_or(none) };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &value)?;
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &value)?;
         self.set = at;
         Ok(())
     }
 
     /// After it was readable: silences it.
-    pub fn silence(&mut self) -> Rang {
+    pub fn silence(&mut self) {
         self.set = None;
-        match read(&self.timer, &mut [0; 8]) {
-            Err(Errno::CANCELED) => Rang::ClockWasSet,
-            _ => Rang::OnTime,
-        }
+        let _ = read(&self.timer, &mut [0; 8]);
     }
 }
 
@@ -68,7 +53,9 @@ impl AsFd for Alarm {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Clock;
     use super::*;
+    use crate::time::Timestamp;
     use rustix::event::{PollFd, PollFlags, poll};
 
     fn rings(alarm: &Alarm, within: Duration) -> bool {
@@ -78,15 +65,16 @@ mod tests {
 
     #[test]
     fn it_rings_on_time_and_once() {
-        let mut alarm = Alarm::new().unwrap();
+        let (mut alarm, clock) = (Alarm::new().unwrap(), Clock::new().unwrap());
         let at = Timestamp::now().plus(Duration::from_millis(50));
-        alarm.set(Some(at)).unwrap();
+        let due = Some(clock.since_boot(at));
+        alarm.set(due).unwrap();
         assert!(rings(&alarm, Duration::from_secs(10)));
         assert!(Timestamp::now() >= at, "early: a wake-up for nothing");
-        assert_eq!(alarm.silence(), Rang::OnTime);
+        alarm.silence();
         assert!(!rings(&alarm, Duration::ZERO));
         // The same moment again: past, so at once.
-        alarm.set(Some(at)).unwrap();
+        alarm.set(due).unwrap();
         assert!(rings(&alarm, Duration::from_secs(10)));
     }
 
@@ -94,8 +82,8 @@ mod tests {
     fn it_can_be_taken_back() {
         let mut alarm = Alarm::new().unwrap();
         assert!(!rings(&alarm, Duration::ZERO));
-        alarm.set(Some(Timestamp::from_secs(0))).unwrap();
-        assert!(rings(&alarm, Duration::from_secs(10)), "the epoch is past, not never");
+        alarm.set(Some(Duration::ZERO)).unwrap();
+        assert!(rings(&alarm, Duration::from_secs(10)), "long past, not never");
         alarm.set(None).unwrap();
         assert!(!rings(&alarm, Duration::from_millis(20)));
     }

@@ -12,7 +12,7 @@ use super::journal::Level;
 use super::run::Daemon;
 use crate::firewall::{News, Watch};
 use crate::grant::Grant;
-use crate::time::Timestamp;
+use crate::time::{Shift, Timestamp};
 
 pub struct Lookout {
     /// `None`: nobody tells.
@@ -56,15 +56,14 @@ impl Lookout {
         }
     }
 
-    /// What polling said. When the clock was set, what was to come is looked for at once.
-    pub fn polled(&mut self, heard: bool, clock_was_set: bool, now: Timestamp) {
-        if clock_was_set {
-            self.rests_until = self.rests_until.min(now);
-            self.due = self.due.map(|_| now);
-        }
-        if heard {
-            self.due.get_or_insert(self.rests_until.max(now));
-        }
+    /// The kernel told of a change.
+    pub fn heard(&mut self, now: Timestamp) {
+        self.due.get_or_insert(self.rests_until.max(now));
+    }
+
+    pub fn clock_was_set(&mut self, by: Shift) {
+        self.rests_until = self.rests_until.shifted(by);
+        self.due = self.due.map(|due| due.shifted(by));
     }
 
     pub fn due(&self) -> Option<Timestamp> {

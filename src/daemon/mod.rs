@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod args;
 mod aside;
+mod clock;
 mod command;
 pub mod control;
 mod crowd;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::alarm::{Alarm, Rang};
+use super::alarm::Alarm;
+use super::clock::Clock;
 use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
@@ -18,7 +19,7 @@ use crate::capture::{self, Received};
 use crate::firewall::Firewall;
 use crate::gate::{Gate, Unsettled};
 use crate::grant::Grant;
-use crate::time::Timestamp;
+use crate::time::{Shift, Timestamp};
 
 /// All that runs. Sources and firewall come last when it starts.
 pub struct Daemon<'a> {
@@ -38,6 +39,7 @@ pub struct Daemon<'a> {
     /// `None`: it could not be made, and that has been said.
     pub control: Option<ControlSocket>,
     pub alarm: Alarm,
+    pub clock: Clock,
     pub later: Later,
     /// `--packet-limit`: how many captured packets are still to be looked at.
     pub packets_left: Option<u64>,
@@ -61,6 +63,12 @@ pub struct Later {
     pub unclosed: Vec<(Grant, Closed)>,
     /// What was left behind in the firewall could not be removed, and that was told.
     untidy: bool,
+}
+
+impl Later {
+    pub fn shift(&mut self, by: Shift) {
+        self.at = self.at.map(|at| at.shifted(by));
+    }
 }
 
 /// Why the loop ended.
@@ -242,14 +250,15 @@ impl Daemon<'_> {
         }
         let look = self.lookout.as_ref().and_then(Lookout::due);
         let tidy = self.firewall.as_ref().and_then(Firewall::next_tidy);
-        let ours = self.later.at.into_iter().chain(look).chain(tidy);
-        self.alarm.set(ours.chain(self.gate.next_deadline()).min())?;
+        let next = self.later.at.into_iter().chain(look).chain(tidy).chain(self.gate.next_deadline()).min();
+        self.alarm.set(next.map(|at| self.clock.since_boot(at)))?;
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let file = self.sources.always_ready() && self.is_idle();
         let asked = self.control.as_ref().is_some_and(ControlSocket::is_busy);
         let timeout = (more || file || asked).then_some(at_once);
         let aside = self.aside.fds();
-        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.pool.as_fd()].into_iter().chain(aside);
+        let ours = [self.signals.as_fd(), self.alarm.as_fd(), self.clock.as_fd(), self.pool.as_fd()];
+        let ours = ours.into_iter().chain(aside);
         let deaf = self.packets_left == Some(0);
         let sources = self.sources.fds().filter(|_| !deaf);
         let watched = self.lookout.as_ref().and_then(Lookout::fd);
@@ -266,6 +275,7 @@ impl Daemon<'_> {
         let mut said = said.into_iter();
         let signalled = said.next().is_some_and(|flags| !flags.is_empty());
         let rang = said.next().is_some_and(|flags| !flags.is_empty());
+        let clock_rang = said.next().is_some_and(|flags| !flags.is_empty());
         // The pool and what is done aside are looked at anyway.
         let mut said = said.skip(1 + aside.len());
         let heard = is_watched && said.next().is_some_and(|flags| !flags.is_empty());
@@ -274,12 +284,18 @@ impl Daemon<'_> {
         if let Some(control) = &mut self.control {
             control.polled(said);
         }
-        let clock_was_set = rang && self.alarm.silence() == Rang::ClockWasSet;
-        if clock_was_set {
-            self.later.at = self.later.at.map(|_| Timestamp::now());
+        if rang {
+            self.alarm.silence();
         }
-        if let Some(lookout) = &mut self.lookout {
-            lookout.polled(heard, clock_was_set, Timestamp::now());
+        if clock_rang {
+            self.clock.silence()?;
+        }
+        // Also when nothing was said: whatever is done next goes by the clock.
+        if let Some(shift) = self.clock.shift() {
+            self.clock_was_set(shift, Timestamp::now());
+        }
+        if let (true, Some(lookout)) = (heard, &mut self.lookout) {
+            lookout.heard(Timestamp::now());
         }
         Ok(signalled)
     }
@@ -394,6 +410,7 @@ mod tests {
             signals: Signals::install().unwrap(),
             control: None,
             alarm: Alarm::new().unwrap(),
+            clock: Clock::new().unwrap(),
             later: Later::default(),
             packets_left: None,
             exit_when_down: true,

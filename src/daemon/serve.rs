@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::alarm::Alarm;
 use super::args::Args;
+use super::clock::Clock;
 use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
@@ -76,6 +77,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         signals,
         control: None,
         alarm: Alarm::new()?,
+        clock: Clock::new()?,
         later: Later::default(),
         packets_left: args.packet_limit,
         exit_when_down: server.capture.exit_when_down,

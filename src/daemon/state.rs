@@ -23,7 +23,7 @@ use super::record::Record;
 use crate::grant::{Grant, GrantId, GrantTable, Knock};
 use crate::net::Origin;
 use crate::replay::{Entry, Kept, Opens, ReplayKey, ReplayStore, Seen, StoreError};
-use crate::time::Timestamp;
+use crate::time::{Shift, Timestamp};
 
 /// The file's name, beside the original's `digest.cache`.
 pub const FILE: &str = "replay.redb";
@@ -74,6 +74,10 @@ pub struct State {
     /// opened when it is needed.
     seen: Option<ReadOnlyTable<[u8; 32], Stored<'static>>>,
     floor: Timestamp,
+    /// When it was made, if we made it and ageing is on.
+    born: Option<Timestamp>,
+    /// What the floor is at least because of what was forgotten since.
+    forgotten: Timestamp,
 }
 
 /// What was remembered and is not durable yet.
@@ -95,14 +99,17 @@ impl State {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         file.map_err(|e| error(e.into()))?;
         let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
-        let mut state = Self { path, db: Some(db), batch: Batch::Nothing, seen: None, floor: Timestamp::from_secs(0) };
+        let floor = Timestamp::from_secs(0);
+        let mut state =
+            Self { path, db: Some(db), batch: Batch::Nothing, seen: None, floor, born: None, forgotten: floor };
         // The record and not the file tells whether it is new: a daemon may have died between the two.
         state.floor = match state.number(FLOOR)? {
             Some(floor) => Timestamp::from_secs(floor),
             None => {
-                let floor = max_age.map_or(0, |_| now.secs());
-                state.write(|tables| tables.set(FLOOR, floor))?;
-                Timestamp::from_secs(floor)
+                let floor = Timestamp::from_secs(max_age.map_or(0, |_| now.secs()));
+                state.write(|tables| tables.set(FLOOR, floor.secs()))?;
+                state.born = max_age.map(|_| floor);
+                floor
             }
         };
         Ok(state)
@@ -321,6 +328,16 @@ impl ReplayStore for State {
         Ok(knock.flatten())
     }
 
+    /// A machine may learn only after its start how late it is: then what was sent before the memory was made is refused still,
+    /// and what was sent after it is not.
+    fn clock_was_set(&mut self, by: Shift) -> Result<(), StoreError> {
+        let Some(born) = self.born.map(|born| born.shifted(by)) else { return Ok(()) };
+        let floor = born.max(self.forgotten);
+        self.write(|tables| tables.set(FLOOR, floor.secs()))?;
+        (self.born, self.floor) = (Some(born), floor);
+        Ok(())
+    }
+
     fn floor(&self) -> Timestamp {
         self.floor
     }
@@ -334,8 +351,9 @@ impl ReplayStore for State {
         // Looked at first: nobody shall make us write who has nothing to say.
         let any = self.read(ENDS, |table| Ok(table.range(due)?.next().is_some()))?;
         if any == Some(true) {
-            let floor = self.write(|tables| tables.forget(now))?;
-            self.floor = self.floor.max(floor);
+            let forgotten = self.write(|tables| tables.forget(now))?;
+            self.forgotten = self.forgotten.max(forgotten);
+            self.floor = self.floor.max(forgotten);
         }
         Ok(())
     }
@@ -426,18 +444,20 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
+    /// Messages stamped before the returned moment are not known any more.
     fn forget(&mut self, now: Timestamp) -> Result<Timestamp, redb::Error> {
-        let mut floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
+        let mut forgotten = 0;
         let due = (0, [0; 32])..(now.secs(), [0; 32]);
         let ended = self.ends.range(due)?.map(|entry| entry.map(|(key, stamped)| (key.value(), stamped.value())));
         let ended: Vec<((u64, [u8; 32]), u64)> = ended.collect::<Result<_, _>>()?;
         for ((until, key), stamped) in ended {
             self.seen.remove(key)?;
             self.ends.remove((until, key))?;
-            floor = floor.max(stamped.saturating_add(1));
+            forgotten = forgotten.max(stamped.saturating_add(1));
         }
-        self.set(FLOOR, floor)?;
-        Ok(Timestamp::from_secs(floor))
+        let floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
+        self.set(FLOOR, floor.max(forgotten))?;
+        Ok(Timestamp::from_secs(forgotten))
     }
 
     fn set(&mut self, name: &'static str, value: u64) -> Result<(), redb::Error> {

@@ -56,7 +56,7 @@ impl Memory {
         }
     }
 
-    fn of(&self, grant: GrantId) -> impl Iterator<Item = &Rule> {
+    pub fn of(&self, grant: GrantId) -> impl Iterator<Item = &Rule> {
         let least = Spot { kind: Kind::Input, address: IpAddr::from([0, 0, 0, 0]), peer: None, service: None };
         let from = (grant, (least, None));
         let own = self.by_grant.range(from..).take_while(move |(owner, _)| *owner == grant);
@@ -228,7 +228,7 @@ impl Memory {
 
 impl Rule {
     /// As the firewall lists it.
-    fn entry(&self) -> Entry {
+    pub(super) fn entry(&self) -> Entry {
         let comment = Some(format!("{END}{}", self.tag.until));
         Entry { spot: self.spot, to: self.to, remaining: None, comment }
     }

@@ -10,6 +10,7 @@
 
 mod backend;
 mod concern;
+mod ends;
 mod error;
 mod forwarding;
 mod ipfw;

@@ -45,7 +45,8 @@ fn ask(stream: &mut UnixStream, line: &[u8]) -> String {
     answer
 }
 
-fn grants(scene: &Scene, words: &[&str]) -> (Output, String) {
+/// What `fwknopd grants` says.
+pub fn grants(scene: &Scene, words: &[&str]) -> (Output, String) {
     let mut command = scene.world.server.command(Maker::Ours.daemon());
     command.arg("grants").args(words).arg("-c").arg(scene.settings.path("fwknopd.conf"));
     let output = bounded(command, PATIENCE);

@@ -18,6 +18,7 @@ mod cycles;
 mod daemon;
 mod demo;
 mod docs;
+mod faults;
 mod firewall;
 mod firewalld;
 mod flood;

@@ -10,7 +10,7 @@ use crate::support::within;
 
 #[test]
 fn ports_of_this_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall);
         Case { ports: &[22, 80], ..Case::new(&["-A", "tcp/22,tcp/80"], to_gateway(22), CLIENT) }.prove(wall, gateway);
     });
@@ -18,14 +18,14 @@ fn ports_of_this_host() {
 
 #[test]
 fn ports_of_this_host_over_ipv6() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6).prove(wall, Gateway::new(wall));
     });
 }
 
 #[test]
 fn the_way_back_where_replies_are_dropped() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
         // Nothing lets the replies of a held connection out once the grant is over.
         let way = Case { conf: "ENABLE_IPT_OUTPUT Y;", survives: false, ..way };
@@ -35,7 +35,7 @@ fn the_way_back_where_replies_are_dropped() {
 
 #[test]
 fn only_the_address_the_packet_was_sent_to() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 22) };
         let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
@@ -45,7 +45,7 @@ fn only_the_address_the_packet_was_sent_to() {
 
 #[test]
 fn forwarding_to_an_inner_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let other = Way { from: CLIENT, to: (OTHER_INNER, 22) };
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
@@ -57,7 +57,7 @@ fn forwarding_to_an_inner_host() {
 
 #[test]
 fn forwarding_over_ipv6() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
         let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
@@ -67,7 +67,7 @@ fn forwarding_over_ipv6() {
 
 #[test]
 fn all_ports_of_a_request_are_forwarded() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555,tcp/6666", "-N", "10.72.0.2:22"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
@@ -77,7 +77,7 @@ fn all_ports_of_a_request_are_forwarded() {
 
 #[test]
 fn forwarding_in_the_name_of_this_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
         let way = Case::new(knock, to_gateway(5555), INNER_SIDE);
@@ -87,7 +87,7 @@ fn forwarding_in_the_name_of_this_host() {
 
 #[test]
 fn forwarding_over_ipv6_in_the_name_of_this_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
         let way = Case::new(knock, to_gateway_v6(5555), "fd72::1");
@@ -97,7 +97,7 @@ fn forwarding_over_ipv6_in_the_name_of_this_host() {
 
 #[test]
 fn forwarding_in_the_name_of_an_address() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall);
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
@@ -109,7 +109,7 @@ fn forwarding_in_the_name_of_an_address() {
 
 #[test]
 fn a_target_that_the_stanza_forces() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let way = Case::new(&["-A", "tcp/5555"], to_gateway(5555), CLIENT);
         Case { conf: FORWARDING, stanza: "FORCE_NAT 10.72.0.2 22", ..way }.prove(wall, gateway);
@@ -118,7 +118,7 @@ fn a_target_that_the_stanza_forces() {
 
 #[test]
 fn a_target_and_a_source_that_the_stanza_forces() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall);
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_SNAT 10.72.0.9";
@@ -129,7 +129,7 @@ fn a_target_and_a_source_that_the_stanza_forces() {
 
 #[test]
 fn another_port_of_this_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
         let (shut, shut_if_narrow) = (vec![to_gateway(80)], vec![to_gateway(22)]);
@@ -139,7 +139,7 @@ fn another_port_of_this_host() {
 
 #[test]
 fn another_port_of_this_host_over_ipv6() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
         let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
         let shut_if_narrow = vec![to_gateway_v6(22)];
@@ -149,7 +149,7 @@ fn another_port_of_this_host_over_ipv6() {
 
 #[test]
 fn all_ports_of_an_inner_host() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_gateway(22), CLIENT);
         Case { conf: FORWARDING, stanza: "FORWARD_ALL Y", ports: &[22, 80], ..way }.prove(wall, gateway);
@@ -158,7 +158,7 @@ fn all_ports_of_an_inner_host() {
 
 #[test]
 fn a_gateway_for_whatever_the_client_sends() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let stanza = "FORWARD_ALL Y\nFORCE_MASQUERADE Y\nDISABLE_DNAT Y";
         let way = Case::new(&["-A", "tcp/22"], to_inner(80), INNER_SIDE);
@@ -169,7 +169,7 @@ fn a_gateway_for_whatever_the_client_sends() {
 
 #[test]
 fn an_inner_host_under_its_own_address() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_inner(22), CLIENT);
         let shut = vec![to_gateway(22), to_inner(80)];
@@ -179,7 +179,7 @@ fn an_inner_host_under_its_own_address() {
 
 #[test]
 fn a_target_by_name() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555", "-N", "inner.example:22"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
@@ -191,7 +191,7 @@ fn a_target_by_name() {
 
 #[test]
 fn what_a_stanza_does_not_allow_is_refused_and_opens_nothing() {
-    for_each_wall(|wall| {
+    Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let case =
             Case { conf: FORWARDING, stanza: "NAT_DESTINATIONS 10.72.0.2", ..Case::new(&[], to_gateway(22), "") };
@@ -314,14 +314,6 @@ impl Case {
 }
 
 /// Side by side: each has hosts of its own, and most of the time is waiting.
-fn for_each_wall(prove: fn(Wall)) {
-    std::thread::scope(|scope| {
-        for wall in Wall::ALL {
-            scope.spawn(move || prove(wall));
-        }
-    });
-}
-
 const FORWARDING: &str = "ENABLE_IPT_FORWARDING Y;";
 const SERVICES: [u16; 2] = [22, 80];
 const LIFETIME: Duration = Duration::from_secs(6);

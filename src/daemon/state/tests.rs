@@ -84,6 +84,33 @@ fn forgetting_raises_the_floor_only_as_far_as_needed_and_for_good() {
 }
 
 #[test]
+fn a_store_that_was_made_by_a_wrong_clock_learns_when_it_was_made() {
+    let hour = Duration::from_secs(3600);
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    state.clock_was_set(Shift::Ahead(hour)).unwrap();
+    assert_eq!(state.floor(), Timestamp::from_secs(4600), "what was sent before the start could be sent again");
+    state.clock_was_set(Shift::Back(hour * 2)).unwrap();
+    assert_eq!(state.floor(), Timestamp::from_secs(0), "everybody would be locked out until the old time is reached");
+    // What was forgotten stays refused, also when the floor was higher then.
+    remember(&mut state, &entry([1, 3], 500, Some(600), 1));
+    state.clock_was_set(Shift::Ahead(hour)).unwrap();
+    state.forget(Timestamp::from_secs(601)).unwrap();
+    assert_eq!(state.floor(), Timestamp::from_secs(3600));
+    state.clock_was_set(Shift::Back(hour)).unwrap();
+    assert_eq!(state.floor(), Timestamp::from_secs(501));
+    drop(state);
+    // A store that is older than the daemon was there when those packets came.
+    let mut state = open(dir.path());
+    state.clock_was_set(Shift::Ahead(hour)).unwrap();
+    assert_eq!(state.floor(), Timestamp::from_secs(501));
+    let dir = tempfile::tempdir().unwrap();
+    let mut ageless = State::open(dir.path(), Timestamp::from_secs(1000), None).unwrap();
+    ageless.clock_was_set(Shift::Ahead(hour)).unwrap();
+    assert_eq!(ageless.floor(), Timestamp::from_secs(0));
+}
+
+#[test]
 fn a_store_that_died_while_it_was_made_is_still_new() {
     let dir = tempfile::tempdir().unwrap();
     drop(Database::create(dir.path().join(FILE)).unwrap());

@@ -122,6 +122,27 @@ impl Wall {
         }
     }
 
+    /// All that is in it, without what counts or runs out.
+    pub fn rules(self, host: &Host) -> String {
+        if self == Wall::Nftables {
+            return host.run("nft", &["-s", "list", "ruleset"]);
+        }
+        let saved =
+            ["iptables", "ip6tables"].map(|version| host.run(&format!("{version}-{}-save", self.variant()), &[]));
+        let lines = saved.iter().flat_map(|saved| saved.lines()).filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split(" [").next().unwrap_or(line).to_owned() + "\n").collect()
+    }
+
+    /// All of them at once.
+    pub fn each(prove: impl Fn(Wall) + Sync) {
+        std::thread::scope(|scope| {
+            for wall in Wall::ALL {
+                let prove = &prove;
+                scope.spawn(move || prove(wall));
+            }
+        });
+    }
+
     /// Of iptables.
     pub fn variant(self) -> &'static str {
         if self == Wall::IptablesLegacy { "legacy" } else { "nft" }

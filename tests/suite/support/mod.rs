@@ -1,6 +1,7 @@
 //! What the behaviour tests stand on: two hosts made of network namespaces, the programs of both makers, GnuPG homes.
 
 pub mod agent;
+pub mod clock;
 pub mod firewalld;
 pub mod gateway;
 pub mod gpg;

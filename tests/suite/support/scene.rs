@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use super::gateway::Wall;
 use super::netns::{CLIENT, Road, SERVER, World};
 use super::peers::{Client, Daemon, Maker, Settings, said};
 
@@ -10,21 +11,33 @@ pub struct Scene {
     pub world: World,
     pub settings: Settings,
     pub client: Client,
+    pub wall: Wall,
 }
 
 impl Scene {
     /// Grants last `lifetime` seconds.
     pub fn new(lifetime: u32) -> Self {
         let world = World::new();
-        world.serve(&[PORT, OTHER_PORT]);
         world.drop_by_nftables();
-        let settings = Settings::new(&world, "", &access(PORT, lifetime));
+        Self::in_world(world, Wall::Nftables, lifetime)
+    }
+
+    /// The same with a firewall of this kind, which drops what is forwarded as well.
+    pub fn behind(wall: Wall, lifetime: u32) -> Self {
+        let world = World::new();
+        wall.drop(&world.server, "accept");
+        Self::in_world(world, wall, lifetime)
+    }
+
+    fn in_world(world: World, wall: Wall, lifetime: u32) -> Self {
+        world.serve(&[PORT, OTHER_PORT]);
+        let settings = Settings::new(&world, wall.conf(), &access(PORT, lifetime));
         let stanzas = [PORT, OTHER_PORT].map(|port| {
             let address = format!("SPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\n");
             format!("[{port}]\n{address}ACCESS tcp/{port}\nKEY key-of-{port}\nHMAC_KEY tag-of-{port}\n")
         });
         let client = Client::new(&stanzas.concat());
-        Self { world, settings, client }
+        Self { world, settings, client, wall }
     }
 
     pub fn daemon(&self) -> Daemon {
@@ -68,7 +81,7 @@ impl Scene {
     }
 
     pub fn ruleset(&self) -> String {
-        self.world.server.run("nft", &["-s", "list", "ruleset"])
+        self.wall.rules(&self.world.server)
     }
 }
 
