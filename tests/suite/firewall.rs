@@ -466,11 +466,11 @@ fn five_hundred_grants_open_and_close() {
 }
 
 #[test]
-fn without_nft_the_error_says_what_to_install() {
+fn a_program_that_is_not_there_is_told() {
     let mut settings = FirewallSettings { program: Some("nft-of-nobody".into()), ..FirewallSettings::default() };
-    in_namespace("without_nft_the_error_says_what_to_install", || {
+    in_namespace("a_program_that_is_not_there_is_told", || {
         let error = Firewall::new(&settings).set_up().unwrap_err().to_string();
-        assert!(error.contains("install the package nftables"), "{error}");
+        assert!(error.contains("cannot find the program nft-of-nobody"), "{error}");
         settings.program = Some("/nowhere/nft".into());
         let error = Firewall::new(&settings).set_up().unwrap_err().to_string();
         assert!(error.contains("correct the path in FIREWALL_EXE"), "{error}");
