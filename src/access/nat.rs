@@ -50,6 +50,11 @@ pub enum Way {
 }
 
 impl NatRule {
+    /// Whether some of what is forwarded is sent on in this host's name, port by port.
+    pub fn masquerades(&self) -> bool {
+        self.forwarding && !self.all && self.source == Some(SourceNat::Masquerade)
+    }
+
     /// Where the request leads.
     pub fn lead(&self, asked: &Asked<'_>) -> Result<Access, Reason> {
         if let Some((address, port)) = self.forced {

@@ -40,7 +40,7 @@ impl Forwarding {
 }
 
 /// Whether `/proc/net/if_inet6` has an address of global scope, the fourth word.
-fn has_global(addresses: &str) -> bool {
+pub(super) fn has_global(addresses: &str) -> bool {
     addresses.lines().any(|line| line.split_whitespace().nth(3) == Some("00"))
 }
 

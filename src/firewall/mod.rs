@@ -43,7 +43,9 @@ pub use concern::Concern;
 pub use error::Error;
 pub use forwarding::forwarding;
 pub use ipfw::{IPFW, Ipfw, Numbers};
-pub use iptables::{Chains, FIREWALLD, IPTABLES, Iptables, Role, TableChain, TableChainError, TablesSettings};
+pub use iptables::{
+    Chains, FIREWALLD, IPTABLES, Iptables, Role, TableChain, TableChainError, TablesSettings, one_at_a_time,
+};
 pub use known::{ALL, BackendName, NAMES};
 use memory::Memory;
 pub use memory::Owner;

@@ -9,7 +9,7 @@ use super::settings::{ChainPlace, Hook};
 
 /// The one chain that drops what passes this hook.
 pub fn find(ruleset: &Ruleset, hook: Hook) -> Result<ChainPlace, Error> {
-    let mut candidates = candidates(ruleset, hook);
+    let mut candidates = dropping(ruleset, hook);
     candidates.retain(|access| !kept_by_iptables(ruleset, access));
     match candidates.len() {
         0 => Err(Error::NoChain { hook, seen: describe(ruleset, hook) }),
@@ -22,7 +22,7 @@ pub fn find(ruleset: &Ruleset, hook: Hook) -> Result<ChainPlace, Error> {
 /// and only they, must lead to it. Nobody's jump would make grants idle; a jump from elsewhere would let pass what nobody
 /// asked for, as forwarded packets to every host behind this one.
 pub fn check(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Result<(), Error> {
-    let candidates = || candidates(ruleset, hook);
+    let candidates = || dropping(ruleset, hook);
     let access = access.clone();
     let Some(chain) = named(ruleset, &access) else {
         return Err(Error::NoSuchChain { hook, access, candidates: candidates() });
@@ -58,7 +58,7 @@ pub fn hidden(terse: &Ruleset, access: &ChainPlace) -> bool {
 /// Why what is opened there may stay closed, or open more than meant.
 pub fn warnings(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Vec<String> {
     let mut warnings = Vec::new();
-    for other in candidates(ruleset, hook) {
+    for other in dropping(ruleset, hook) {
         let meet = other.family == access.family || [other.family, access.family].contains(&super::Family::Inet);
         if other != *access && meet {
             warnings.push(format!(
@@ -78,7 +78,7 @@ pub fn warnings(ruleset: &Ruleset, access: &ChainPlace, hook: Hook) -> Vec<Strin
 }
 
 /// Base chains at this hook that drop by policy or by their last rule.
-fn candidates(ruleset: &Ruleset, hook: Hook) -> Vec<ChainPlace> {
+pub fn dropping(ruleset: &Ruleset, hook: Hook) -> Vec<ChainPlace> {
     let drops = |chain: &&Chain| {
         chain.policy.as_deref() == Some("drop")
             || ruleset.rules_in(chain).next_back().is_some_and(|rule| rule.refuses_all())

@@ -1,5 +1,7 @@
 //! `fwknopd check`: each thing that can be wrong is told with what to do, and where all is well nothing is.
 
+mod iptables;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -199,17 +201,6 @@ fn a_daemon_that_runs_already_is_told() {
     let scene = scene("");
     let _daemon = Daemon::start(&scene.world, Maker::Ours, &scene.settings);
     finds(&scene, 5, "a daemon is running already (PID=", "fwknopd -R");
-}
-
-#[test]
-fn iptables_is_judged_by_its_own_rules() {
-    let scene = scene("FIREWALL iptables;\n");
-    nft(&scene, "flush ruleset");
-    scene.world.drop_by_iptables();
-    let (code, text) = check(&scene, &[]);
-    assert_eq!(code, Some(0), "{text}");
-    scene.world.server.run("iptables", &["-P", "INPUT", "ACCEPT"]);
-    finds(&scene, 5, "the chain INPUT accepts by default", "iptables -P INPUT DROP");
 }
 
 #[test]

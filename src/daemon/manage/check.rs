@@ -12,7 +12,7 @@ use crate::cli::keys::Ended;
 use crate::config::{CaptureFrom, Complaint, Complaints, ServerSettings, Severity};
 use crate::daemon::sources::Sources;
 use crate::daemon::{pidfile, run_dir, settings};
-use crate::firewall::{self, Concern, Firewall};
+use crate::firewall::{self, Concern, FIREWALLD, Firewall, IPTABLES};
 use crate::net::Service;
 use crate::time::Timestamp;
 
@@ -157,5 +157,8 @@ fn of_firewall(server: &ServerSettings, access: &AccessTable) -> Vec<Concern> {
     };
     let mut concerns = Firewall::new(&server.firewall).check(&opens);
     concerns.extend(firewall::forwarding(server.firewall.features));
+    let masquerades = access.iter().any(|stanza| stanza.cycle.is_none() && stanza.nat.masquerades());
+    let as_the_original = [IPTABLES, FIREWALLD].contains(&server.firewall.backend);
+    concerns.extend((masquerades && as_the_original).then(firewall::one_at_a_time));
     concerns
 }

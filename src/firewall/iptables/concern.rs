@@ -4,69 +4,124 @@ use super::save::{Save, Table};
 use super::text::Version;
 use crate::firewall::Concern;
 use crate::firewall::concern::{MAX_TOLD, diverted, stateless};
-use crate::net::{Proto, Service, parse_port};
+use crate::net::{Port, Proto, Service, parse_port};
 
-/// Of IPv4: a machine may do without the other.
-pub fn concerns(save: &Save, input: &str, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
-    let filter = save.table(Version::V4, "filter");
+/// Of the protocols by which this machine is reached.
+pub fn concerns(save: &Save, versions: &[Version], input: &str, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+    versions.iter().flat_map(|version| of_version(save, *version, input, opens)).collect()
+}
+
+fn of_version(save: &Save, version: Version, input: &str, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+    let (filter, nat, program) = (save.table(version, "filter"), save.table(version, "nat"), version.program());
     let mut concerns = Vec::new();
-    if !filter.drops(input) {
-        let what = format!("the chain {input} accepts by default, so there is nothing to open");
-        concerns.push(Concern::minor(what, format!("drop what nobody accepts: iptables -P {input} DROP")));
+    if !drops(filter, input) {
+        let (over, first) = match version {
+            Version::V4 => ("", ""),
+            // Without it no neighbour is found.
+            Version::V6 => (" over IPv6", "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT, and "),
+        };
+        let what = format!("the chain {input} of {program} accepts by default, so there is nothing to open{over}");
+        let advice = format!("drop what nobody accepts: {}{program} -P {input} DROP", first.replace("INPUT", input));
+        concerns.push(Concern::minor(what, advice));
     }
     if !filter.all_rules().any(|(_, words)| passes_established(words)) {
-        let advice = format!("iptables -I {input} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
-        concerns.push(stateless(input, advice));
+        let advice = format!("{program} -I {input} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
+        concerns.push(stateless(&format!("{program} {input}"), advice));
     }
-    let nat = save.table(Version::V4, "nat");
-    let led_away = nat.all_rules().filter_map(|(chain, words)| Some((translated(words)?, chain)));
-    concerns.extend(
-        led_away.filter(|(service, _)| opens(*service)).take(MAX_TOLD).map(|(service, chain)| diverted(service, chain)),
-    );
+    let away = nat.all_rules().filter_map(|(chain, words)| Some((Translated::read(words)?, chain)));
+    let open = away.filter(|(led, _)| opens(led.service) && !led.is_shut(filter));
+    concerns
+        .extend(open.take(MAX_TOLD).map(|(led, chain)| diverted(led.service, &format!("{program} -t nat {chain}"))));
     concerns
 }
 
-fn passes_established(words: &[String]) -> bool {
-    let value = |option: &str| after(words, option);
-    let state = ["--ctstate", "--state"].into_iter().find_map(value);
-    state.is_some_and(|state| state.contains("ESTABLISHED")) && value("-j") == Some("ACCEPT")
+/// Where the rules that masquerade are those of the original: `--to-ports` gives all connections of a grant one source port.
+pub fn one_at_a_time() -> Concern {
+    let what = "masquerading lets one connection of each grant through at a time: with iptables the rule is that of the \
+                original, which gives all of them one source port";
+    Concern::minor(
+        what,
+        "name this host's inner address with SNAT_TRANSLATE_IP or FORCE_SNAT, or take FIREWALL nftables",
+    )
 }
 
-/// The one port whose packets a rule translates.
-fn translated(words: &[String]) -> Option<Service> {
-    let value = |option: &str| after(words, option);
-    if value("-j") != Some("DNAT") || value("-d").is_some_and(|address| address.starts_with("127.")) {
-        return None;
+/// By its policy, or by a last rule without a condition.
+pub fn drops(table: &Table, chain: &str) -> bool {
+    let refuses = |words: &[String]| words[0] == "-j" && REFUSALS.contains(&&*words[1]);
+    table.policy(chain) == Some("DROP")
+        || table.rules(chain).last().is_some_and(|words| words.len() >= 2 && refuses(words))
+}
+
+fn passes_established(words: &[String]) -> bool {
+    let state = ["--ctstate", "--state"].into_iter().find_map(|option| after(words, option));
+    state.is_some_and(|state| state.contains("ESTABLISHED")) && after(words, "-j") == Some("ACCEPT")
+}
+
+/// What a rule leads away before the input chain sees it.
+struct Translated {
+    service: Service,
+    /// The port there.
+    inner: Option<Port>,
+}
+
+impl Translated {
+    fn read(words: &[String]) -> Option<Self> {
+        let value = |option: &str| after(words, option);
+        let is_loopback = |address: &str| address.starts_with("127.") || address.starts_with("::1");
+        if value("-j") != Some("DNAT") || value("-d").is_some_and(is_loopback) {
+            return None;
+        }
+        let service = Service { proto: proto(value("-p")?)?, port: parse_port(value("--dport")?)? };
+        let inner = value("--to-destination").and_then(|to| parse_port(to.rsplit_once(':')?.1));
+        Some(Self { service, inner })
     }
-    let proto = match value("-p")? {
-        "tcp" | "6" => Proto::Tcp,
-        "udp" | "17" => Proto::Udp,
-        _ => return None,
-    };
-    Some(Service { proto, port: parse_port(value("--dport")?)? })
+
+    /// Whether the administrator drops it where Docker lets him.
+    fn is_shut(&self, filter: &Table) -> bool {
+        filter.rules("DOCKER-USER").any(|words| self.is_refused_by(words))
+    }
+
+    /// For everybody, or for all but some.
+    fn is_refused_by(&self, words: &[String]) -> bool {
+        let value = |option: &str| after(words, option);
+        let port = |option: &str, mine: Option<Port>| value(option).is_none_or(|text| parse_port(text) == mine);
+        let for_some_only =
+            words.iter().enumerate().any(|(at, word)| word == "-s" && (at == 0 || words[at - 1] != "!"));
+        value("-j").is_some_and(|target| REFUSALS.contains(&target))
+            && !for_some_only
+            && ["-d", "--ctstate", "--state"].iter().all(|option| value(option).is_none())
+            && value("-p").is_none_or(|name| proto(name) == Some(self.service.proto))
+            && port("--dport", self.inner)
+            && port("--ctorigdstport", Some(self.service.port))
+    }
+}
+
+fn proto(name: &str) -> Option<Proto> {
+    match name {
+        "tcp" | "6" => Some(Proto::Tcp),
+        "udp" | "17" => Some(Proto::Udp),
+        _ => None,
+    }
 }
 
 fn after<'a>(words: &'a [String], option: &str) -> Option<&'a str> {
     words.windows(2).find(|two| two[0] == option).map(|two| &*two[1])
 }
 
-impl Table {
-    /// By its policy, or by a last rule without a condition.
-    fn drops(&self, chain: &str) -> bool {
-        let refuses = |words: &[String]| words[0] == "-j" && ["DROP", "REJECT"].contains(&&*words[1]);
-        self.policy(chain) == Some("DROP")
-            || self.rules(chain).last().is_some_and(|words| words.len() >= 2 && refuses(words))
-    }
-}
+const REFUSALS: [&str; 2] = ["DROP", "REJECT"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::firewall::Output;
 
+    fn told_of(version: Version, text: &str) -> Vec<Concern> {
+        let save = Save::read([((version, String::new()), &Output::Text(text.to_owned()))].into_iter());
+        concerns(&save, &[version], "INPUT", &|service| service.port.get() == 8080)
+    }
+
     fn told(text: &str) -> Vec<String> {
-        let save = Save::read([((Version::V4, String::new()), &Output::Text(text.to_owned()))].into_iter());
-        concerns(&save, "INPUT", &|service| service.port.get() == 8080).into_iter().map(|found| found.what).collect()
+        told_of(Version::V4, text).into_iter().map(|found| found.what).collect()
     }
 
     const GOOD: &str = "*filter\n:INPUT DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\
@@ -83,12 +138,43 @@ mod tests {
     }
 
     #[test]
-    fn published_ports_are_told() {
-        let nat = |rule: &str| told(&format!("{GOOD}*nat\n:DOCKER - [0:0]\n-A DOCKER {rule}\nCOMMIT\n"));
+    fn each_protocol_is_told_by_the_name_of_its_program() {
+        assert!(told_of(Version::V6, GOOD).is_empty());
+        let all = told_of(Version::V6, "");
+        assert!(
+            all.iter().all(|found| found.what.contains("ip6tables") && found.advice.contains("ip6tables")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn published_ports_are_told_unless_they_are_dropped() {
         let docker = "! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80";
-        assert!(nat(docker)[0].contains("tcp/8080"));
-        assert!(nat(&docker.replace("8080", "8081")).is_empty());
-        assert!(nat(&format!("-d 127.0.0.1/32 {docker}")).is_empty());
-        assert!(nat(&docker.replace("DNAT", "RETURN")).is_empty());
+        let with = |nat: &str, user: &str| {
+            let filter = GOOD.replace("COMMIT", &format!("{user}COMMIT"));
+            told(&format!("{filter}*nat\n:DOCKER - [0:0]\n-A DOCKER {nat}\nCOMMIT\n"))
+        };
+        assert!(with(docker, "")[0].contains("tcp/8080"));
+        assert!(with(&docker.replace("8080", "8081"), "").is_empty());
+        assert!(with(&format!("-d 127.0.0.1/32 {docker}"), "").is_empty());
+        assert!(with(&docker.replace("DNAT", "RETURN"), "").is_empty());
+        for shut in [
+            "-j DROP",
+            "-i eth0 -j DROP",
+            "-i eth0 -p tcp -m tcp --dport 80 -j REJECT",
+            "-i eth0 -p tcp -m conntrack --ctorigdstport 8080 -j DROP",
+            "! -s 10.0.0.0/8 -i eth0 -j DROP",
+        ] {
+            assert!(with(docker, &format!("-A DOCKER-USER {shut}\n")).is_empty(), "{shut}");
+        }
+        for open in [
+            "-j RETURN",
+            "-s 10.0.0.0/8 -j DROP",
+            "-p tcp -m tcp --dport 8080 -j DROP",
+            "-p udp -j DROP",
+            "-m conntrack --ctstate INVALID -j DROP",
+        ] {
+            assert_eq!(with(docker, &format!("-A DOCKER-USER {open}\n")).len(), 1, "{open}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! could not. The changes of a grant in one table are one transaction of `iptables-restore`, which also says without which
 //! jump they are pointless; rules are removed by what they say, never by their number. Pure: renders and reads, acts never.
 
+mod beside;
 mod chain;
 mod concern;
 mod plan;
@@ -17,18 +18,20 @@ mod save;
 mod text;
 mod tongue;
 
-use std::path::Path;
+use std::fs;
 use std::time::Duration;
 
 use super::backend::{Backend, Change, Output, SetUp, Step};
 use super::concern::Concern;
 use super::error::Error;
+use super::forwarding;
 use super::known::{BackendName, Known};
 use super::rule::{Entry, Rule, Spot, Value};
-use super::settings::{Features, FirewallSettings};
+use super::settings::{Features, FirewallSettings, Hook};
 use crate::grant::Grant;
 use crate::net::Service;
 pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
+pub use concern::one_at_a_time;
 pub use restore::{LARGEST, program, refused_line, transaction, weight};
 use save::{Save, Table};
 use text::{Version, rule_text};
@@ -55,6 +58,8 @@ pub struct Iptables {
     features: Features,
     tables: TablesSettings,
     versions: Vec<Version>,
+    /// Those by which others reach this machine.
+    in_use: Vec<Version>,
     /// Where its rules are. `None`: not asked yet.
     variant: Option<Variant>,
     /// The comment match has been tried.
@@ -72,10 +77,12 @@ enum Variant {
 impl Iptables {
     pub fn new(settings: &FirewallSettings) -> Self {
         // A kernel without IPv6 has no ip6tables to speak to.
-        let with_v6 = Path::new("/proc/net/if_inet6").exists();
-        let versions = if with_v6 { vec![Version::V4, Version::V6] } else { vec![Version::V4] };
+        let v6 = fs::read_to_string("/proc/net/if_inet6").ok();
+        let versions = |with_v6| if with_v6 { vec![Version::V4, Version::V6] } else { vec![Version::V4] };
+        let in_use = versions(v6.as_deref().is_some_and(forwarding::has_global));
         let FirewallSettings { features, tables, .. } = settings.clone();
-        Self { tongue: Tongue::Restore, features, tables, versions, variant: None, tried: false }
+        let (tongue, versions) = (Tongue::Restore, versions(v6.is_some()));
+        Self { tongue, features, tables, versions, in_use, variant: None, tried: false }
     }
 
     /// The same rules, made by firewalld. What it does itself is in nf_tables, whatever becomes of ours.
@@ -237,7 +244,26 @@ impl Backend for Iptables {
     }
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
-        concern::concerns(&self.read(survey), &self.tables.chains.of(Role::Input).from, opens)
+        concern::concerns(&self.read(survey), &self.in_use, &self.tables.chains.of(Role::Input).from, opens)
+    }
+
+    fn inquiries(&self) -> Vec<Step> {
+        match (self.tongue, self.variant) {
+            (Tongue::Restore, Some(variant)) => beside::inquiries(variant),
+            _ => Vec::new(),
+        }
+    }
+
+    fn surroundings(&self, answers: &[Output]) -> Vec<Concern> {
+        let hook = |role| match role {
+            Role::Input => Some(Hook::Input),
+            Role::Output => Some(Hook::Output),
+            Role::Forward if self.features.forwarding => Some(Hook::Forward),
+            _ => None,
+        };
+        let hooks: Vec<(Hook, &str)> =
+            self.roles().filter_map(|(role, chain)| Some((hook(role)?, &*chain.from))).collect();
+        self.variant.map(|variant| beside::overruling(variant, &hooks, answers)).unwrap_or_default()
     }
 
     fn generation(&self) -> Option<Step> {
@@ -309,6 +335,14 @@ impl Backend for Iptables {
 }
 
 impl Variant {
+    /// `iptables-legacy`
+    fn suffix(self) -> &'static str {
+        match self {
+            Variant::NfTables => "nft",
+            Variant::Legacy => "legacy",
+        }
+    }
+
     /// `iptables-save v1.8.9 (legacy)`. Before there were two, it was that one.
     fn told(version: &Output) -> Option<Self> {
         let Output::Text(text) = version else { return None };

@@ -49,6 +49,9 @@ pub fn program(exe: Option<&Path>, name: &str) -> PathBuf {
     let variant = ["ip6tables", "iptables"].iter().find_map(|family| exe_name.strip_prefix(family));
     let wanted = ["ip6tables", "iptables"].iter().find_map(|family| Some((*family, name.strip_prefix(family)?)));
     match (variant, wanted) {
+        // It is of another variant, or of nftables.
+        (Some(_), Some((_, verb))) if ["-legacy", "-nft"].iter().any(|named| verb.starts_with(named)) => name.into(),
+        (Some(_), None) => name.into(),
         (Some(variant), Some((family, verb))) => exe.with_file_name(format!("{family}{variant}{verb}")),
         _ => exe.to_owned(),
     }
@@ -65,6 +68,8 @@ mod tests {
         assert_eq!(of("/usr/sbin/ip6tables", "iptables-save"), "/usr/sbin/iptables-save");
         assert_eq!(of("/sbin/iptables-nft", "iptables"), "/sbin/iptables-nft");
         assert_eq!(of("/usr/sbin/nft", "nft"), "/usr/sbin/nft");
+        assert_eq!(of("/opt/iptables-legacy", "nft"), "nft");
+        assert_eq!(of("/opt/iptables-legacy", "iptables-nft-save"), "iptables-nft-save");
         assert_eq!(program(None, "iptables-save"), Path::new("iptables-save"));
     }
 
