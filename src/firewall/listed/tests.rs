@@ -285,6 +285,31 @@ proptest! {
         prop_assert_eq!(entries, vec![opened.entry()]);
     }
 
+    /// Whatever is opened and closed, in whichever order they stand.
+    #[test]
+    fn what_others_wrote_stays(places in proptest::collection::vec(0..4_u8, 0..12)) {
+        let foreign = ["block drop in quick inet from 203.0.113.66 to any", "pass in proto tcp from any to any port = 25 label \"mail\""];
+        let ours = pf_survey(Syntax::OpenBsd).1;
+        let ours: Vec<&str> = ours.lines().filter(|line| line.contains("_exp_")).collect();
+        let lines: Vec<&str> = places.iter().enumerate().map(|(at, place)| match place {
+            0 | 1 => foreign[usize::from(*place)],
+            _ => ours[at % ours.len()],
+        }).collect();
+        let others: Vec<&str> = lines.iter().copied().filter(|line| foreign.contains(line)).collect();
+        let backend = pf(Syntax::OpenBsd);
+        let survey = [Output::Done, Output::Text(lines.join("\n"))];
+        let rules = backend.rules(&grant("192.0.2.77", forward("tcp/5555", "10.1.2.3", Some("10.9.9.9"))), false);
+        let opened = rules.iter().flat_map(|rule| backend.open(rule, None, std::time::Duration::from_secs(9)).unwrap());
+        let opened: Vec<Step> = opened.map(|change| change.step).collect();
+        let closed: Vec<Step> = backend.entries(&survey).unwrap().iter().flat_map(|entry| backend.close(entry).unwrap()).collect();
+        for steps in [opened, closed, backend.tear_down(&survey).unwrap()] {
+            let Some(loaded) = commands(&steps, &lines.join("\n")).pop() else { continue };
+            let loaded = loaded.replace("pfctl -a fwknop -f -   # ", "");
+            let left: Vec<&str> = loaded.lines().filter(|line| foreign.contains(line)).collect();
+            prop_assert_eq!(&left, &others);
+        }
+    }
+
     #[test]
     fn any_listing_is_read_without_harm(text in "(pass |rdr |nat |from |to |port |set 1 |label |tag |-> |// |_exp_|[0-9]|[a-z#=\"\n ]){0,30}") {
         let _ = Ipfw::new(&Numbers::default()).set_up(&[Output::Text(text.clone())]);

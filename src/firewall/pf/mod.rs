@@ -48,10 +48,6 @@ impl Pf {
         Self { anchor: anchor.clone(), features, listed: Rc::new(anchor.clone()) }
     }
 
-    fn asks_for_nat(&self) -> bool {
-        self.features.forwarding || self.features.local_nat
-    }
-
     /// What the anchor holds.
     fn held(&self, survey: &[Output]) -> String {
         survey.iter().skip(1).map(text).collect()
@@ -84,13 +80,13 @@ impl Backend for Pf {
     }
 
     fn inquiries(&self) -> Vec<Step> {
-        concern::inquiries(&self.anchor, self.asks_for_nat(), self.features.forwarding)
+        concern::inquiries(&self.anchor, self.features)
     }
 
     fn surroundings(&self, answers: &[Output]) -> Vec<Concern> {
         let told = |output: &'_ Output| matches!(output, Output::Text(_));
         let answers: Vec<Option<&str>> = answers.iter().map(|answer| told(answer).then_some(text(answer))).collect();
-        concern::surroundings(&self.anchor, self.asks_for_nat(), &answers)
+        concern::surroundings(&self.anchor, self.features, &answers)
     }
 
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {

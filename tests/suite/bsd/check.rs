@@ -80,6 +80,10 @@ fn pf_is_judged_by_what_leads_to_the_anchor() {
         let wall = wall(kind, NAT);
         wall.write("main", "block drop all\nanchor \"others\" all\n");
         finds(&wall, 6, "no 'anchor \"fwknop\"'", "pfctl -f /etc/pf.conf");
+        wall.write("main", "block drop quick all\nanchor \"fwknop\" all\n");
+        finds(&wall, 6, "'block drop quick all' comes before the anchor 'fwknop'", "take its 'quick' away");
+        wall.write("main", "anchor \"fwknop\" all\n");
+        finds(&wall, 5, "blocks nothing that comes in", "block in all");
         wall.write("main", "block drop all\nanchor \"fwknop\" all\n");
         wall.write("info", "Status: Disabled for 0 days 00:00:03          Debug: Urgent\n");
         finds(&wall, 5, "PF is disabled", "pfctl -e");
