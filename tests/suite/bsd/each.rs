@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::each;
 use crate::support::netns::{CLIENT, CLIENT_V6};
 use crate::support::peers::Daemon;
@@ -222,6 +224,37 @@ fn a_program_that_hangs_is_stopped_and_told() {
         wall.remove("hang");
         wall.scene.knock(PORT);
         wall.wait_for_rules(1, &daemon.logs);
+        daemon.stop();
+    });
+}
+
+/// The number of a grant is in no rule: it comes from the store, and with it who knocked.
+#[test]
+fn a_key_that_is_gone_closes_what_it_had_opened() {
+    each(|kind| {
+        let wall = StandIn::new(kind, "", &(access(PORT, 60) + &access(OTHER_PORT, 60)));
+        let daemon = wall.daemon();
+        wall.scene.knock(PORT);
+        // Whose a rule is follows from its address and the second at which it ends.
+        std::thread::sleep(Duration::from_millis(1100));
+        wall.scene.knock(OTHER_PORT);
+        wall.wait_for_rules(2, &daemon.logs);
+        daemon.kill9();
+        wall.configure("", &access(OTHER_PORT, 60));
+        let daemon = wall.daemon();
+        let rules = wall.wait_for_rules(1, &daemon.logs);
+        assert!(rules[0].contains(&OTHER_PORT.to_string()), "{kind:?}: {rules:?}\n{}", daemon.logs.text());
+        // While it runs, a reload does the same, and what stays is not touched.
+        wall.configure("", &(access(PORT, 60) + &access(OTHER_PORT, 60)));
+        daemon.signal(Signal::HUP);
+        daemon.logs.expect(&["Re-starting fwknopd"]);
+        assert_eq!(wall.rules(), rules, "{kind:?}");
+        wall.scene.knock(PORT);
+        wall.wait_for_rules(2, &daemon.logs);
+        wall.configure("", &access(PORT, 60));
+        daemon.signal(Signal::HUP);
+        let rules = wall.wait_for_rules(1, &daemon.logs);
+        assert!(rules[0].contains(&PORT.to_string()), "{kind:?}: {rules:?}");
         daemon.stop();
     });
 }
