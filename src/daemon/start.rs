@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::args::Args;
-use super::control::process;
+use super::control::protocol::{Request, Which};
+use super::control::{ask, process};
 use super::pidfile::{self, PidFile};
 use super::serve::serve;
 use super::settings::{self, Settings};
@@ -77,12 +78,22 @@ fn without_access(args: &Args, server: &ServerSettings) -> Result<ExitCode, Fail
         Args { status: true, .. } => process::status(&server.pid_file)?,
         Args { restart: true, .. } => process::restart(&server.pid_file)?,
         Args { kill: true, .. } => process::kill(&server.pid_file)?,
-        Args { fw_flush: true, .. } => firewall().flush().map(|()| ExitCode::SUCCESS)?,
+        Args { fw_flush: true, .. } => flush(server).map(|()| ExitCode::SUCCESS)?,
         Args { fw_list_all: all, .. } => {
             print!("{}", firewall().list(*all)?);
             ExitCode::SUCCESS
         }
     })
+}
+
+/// A daemon that runs gives up first what is open: else it would put it back. Without its answer the firewall is flushed
+/// all the same.
+fn flush(server: &ServerSettings) -> Result<(), Failed> {
+    let told = ask::connect(&server.run_dir).and_then(|daemon| {
+        daemon.map_or(Ok(()), |mut daemon| daemon.ask(&Request::Close(Which::Firewall)).map(|_| ()))
+    });
+    Firewall::new(&server.firewall).flush()?;
+    Ok(told?)
 }
 
 fn parse_digest_cache(settings: &Settings, args: &Args) -> Result<ExitCode, Failed> {

@@ -489,6 +489,7 @@ mod tests {
             Step::Element(Verb::Get, element.clone()),
             Step::Element(Verb::Add, element),
         ];
+        assert_eq!(transactions(&steps), 2, "a question is none");
         assert_eq!(leading_changes(&steps).len(), 2);
         assert!(leading_changes(&steps[2..]).is_empty());
     }

@@ -59,6 +59,7 @@ impl Daemon<'_> {
                         Err(error) => return Answer::Misunderstood { why: error.to_string() },
                     },
                     Which::Stanza(name) => self.gate.take(|grant| grant.is_by_stanza(name)),
+                    Which::Firewall => self.gate.take(|grant| grant.cycle().is_none()),
                 };
                 self.close_on_request(grants, who)
             }

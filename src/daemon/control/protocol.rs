@@ -32,6 +32,8 @@ pub enum Which {
     Certificate(String),
     /// All that this stanza opened, by its name.
     Stanza(String),
+    /// All that is open in the firewall: not what commands opened.
+    Firewall,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -105,3 +105,95 @@ fn told(rule: &Rule) -> Told {
 fn chain(spot: &Spot) -> Chain {
     (spot.kind, spot.address.is_ipv4())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::GrantId;
+
+    fn rule(grant: u64, address: &str, until: u64) -> Rule {
+        let service = Some("tcp/22".parse().unwrap());
+        Rule {
+            spot: Spot { kind: Kind::Input, address: address.parse().unwrap(), peer: None, service },
+            to: None,
+            until: Timestamp::from_secs(until + 1),
+            tag: Tag { grant: GrantId(grant), until, signer: None },
+        }
+    }
+
+    /// These were seen in the firewall by a look.
+    fn memory(rules: &[Rule]) -> Memory {
+        let mut memory = Memory::default();
+        rules.iter().for_each(|rule| memory.note(rule.clone()));
+        assert!(memory.compare(listing(rules), false).is_empty() && memory.lost.is_empty());
+        memory
+    }
+
+    fn listing(rules: &[Rule]) -> Vec<Entry> {
+        rules.iter().map(Rule::entry).collect()
+    }
+
+    const HERE: &str = "192.0.2.1";
+    const THERE: &str = "192.0.2.2";
+    const SIXTH: &str = "2001:db8::1";
+
+    #[test]
+    fn what_is_missing_was_meant_or_is_put_back() {
+        let (a, b, c) = (rule(1, HERE, 9), rule(2, THERE, 9), rule(3, SIXTH, 9));
+        let all = [a.clone(), b.clone(), c.clone()];
+        for (left, undone, lost) in [
+            (vec![a.clone(), c.clone()], false, vec![]),
+            (vec![a.clone(), c.clone()], true, vec![b.clone()]),
+            // Its chain is empty.
+            (vec![a.clone(), b.clone()], false, vec![c.clone()]),
+            (vec![c.clone()], false, vec![a.clone(), b.clone()]),
+        ] {
+            let mut memory = memory(&all);
+            assert!(memory.compare(listing(&left), undone).is_empty());
+            assert_eq!(memory.lost, lost, "{left:?}");
+            assert!(left.iter().all(|rule| memory.holds(rule)));
+        }
+    }
+
+    #[test]
+    fn what_came_after_a_flush_does_not_hide_it() {
+        let (a, b) = (rule(1, HERE, 9), rule(2, THERE, 9));
+        let mut flushed = memory(std::slice::from_ref(&a));
+        flushed.note(b.clone());
+        assert!(flushed.compare(listing(std::slice::from_ref(&b)), false).is_empty());
+        assert_eq!(flushed.lost, [a]);
+    }
+
+    #[test]
+    fn what_could_not_be_put_back_stays_lost() {
+        let a = rule(1, HERE, 9);
+        let mut flushed = memory(std::slice::from_ref(&a));
+        for _ in 0..2 {
+            assert!(flushed.compare(Vec::new(), false).is_empty());
+            assert_eq!(flushed.lost, std::slice::from_ref(&a));
+            assert!(flushed.knows(&a.entry()));
+        }
+        // Somebody else did.
+        assert!(flushed.compare(listing(std::slice::from_ref(&a)), false).is_empty());
+        assert!(flushed.lost.is_empty() && flushed.holds(&a));
+    }
+
+    #[test]
+    fn a_ruleset_from_before_brings_back_nothing() {
+        let (a, b, closed) = (rule(1, HERE, 9), rule(2, THERE, 9), rule(3, SIXTH, 9));
+        let shorter = rule(1, HERE, 5);
+        let mut restored = memory(&[a.clone(), b.clone()]);
+        let surplus = restored.compare(listing(&[shorter.clone(), closed.clone()]), false);
+        assert_eq!(surplus, listing(&[shorter, closed]));
+        assert_eq!(restored.lost, [a, b], "all that is missing is put back");
+    }
+
+    #[test]
+    fn a_former_daemon_may_have_left_anything_and_of_two_the_later_counts() {
+        let mut new = Memory::default();
+        let surplus = new.compare(listing(&[rule(1, HERE, 9), rule(1, HERE, 5), rule(2, THERE, 5)]), false);
+        assert_eq!(surplus, listing(&[rule(1, HERE, 5)]));
+        assert_eq!(new.rules.len(), 2);
+        assert!(new.rules.values().all(|rule| rule.tag.grant == NOBODY));
+    }
+}
