@@ -207,8 +207,9 @@ impl Firewall {
         Ok(())
     }
 
-    /// Not one by one: that would take longer with each that is there.
-    fn delete(&mut self, entries: &[Entry]) -> Result<(), Error> {
+    /// All of them or none, where the firewall can do that. Not one by one: where it is listed as a whole that would take longer
+    /// with each that is there.
+    pub(super) fn delete(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let mut steps: Vec<Step> = Vec::new();
         for entry in entries {
             steps.extend(self.backend.close(entry)?);

@@ -199,14 +199,16 @@ impl Firewall {
         if self.memory.is_some() {
             return self.close_remembered(std::slice::from_ref(grant));
         }
+        let mut own = Vec::new();
         for rule in self.backend.rules(grant, self.replies) {
-            if let Some(found) = self.find(&rule, grant.until)?
-                && found.tag().is_some_and(|tag| tag.grant == grant.id)
-            {
-                self.close_entry(&found)?;
-            }
+            let found = self.find(&rule, grant.until)?;
+            own.extend(found.filter(|found| found.tag().is_some_and(|tag| tag.grant == grant.id)));
         }
-        Ok(())
+        match self.delete(&own) {
+            // The kernel was faster with one of them, and took none.
+            Err(gone) if gone.is_stale() => own.iter().try_for_each(|entry| self.close_entry(entry)),
+            done => done,
+        }
     }
 
     /// What a former daemon left open: from now on ours to close. What should have ended already is closed at once: the
@@ -359,12 +361,10 @@ impl Firewall {
     }
 
     fn close_entry(&mut self, entry: &Entry) -> Result<(), Error> {
-        let steps = self.backend.close(entry)?;
-        match self.run(&steps) {
+        match self.delete(std::slice::from_ref(entry)) {
             // The kernel was faster.
             Err(gone) if gone.is_stale() => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => self.count(&steps),
+            done => done,
         }
     }
 

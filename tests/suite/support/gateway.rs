@@ -129,8 +129,9 @@ impl Wall {
         }
         let saved =
             ["iptables", "ip6tables"].map(|version| host.run(&format!("{version}-{}-save", self.variant()), &[]));
-        let lines = saved.iter().flat_map(|saved| saved.lines()).filter(|line| !line.starts_with('#'));
-        lines.map(|line| line.split(" [").next().unwrap_or(line).to_owned() + "\n").collect()
+        // Tables that iptables makes when it looks into them are empty.
+        let rules = saved.iter().flat_map(|saved| saved.lines()).filter(|line| line.starts_with("-A"));
+        rules.map(|rule| format!("{rule}\n")).collect()
     }
 
     /// All of them at once.
