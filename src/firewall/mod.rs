@@ -448,7 +448,8 @@ fn with_cause(error: &Error) -> String {
 }
 
 const LOOK: &str = "look at the whole firewall with: fwknopd --fw-list-all";
-const LACKING: &str = "the kernel may lack a module that this needs (nf_tables, nft_ct, nft_nat, nft_masq): load it with modprobe, or \
+const LACKING: &str = "the kernel may lack a module that this needs (nf_tables, nft_ct, nft_nat, nft_masq; for iptables nft_compat, \
+                       xt_comment, xt_nat, xt_MASQUERADE): load it with modprobe, or \
                        start the kernel that is installed";
 
 /// No grant lasts longer.

@@ -13,6 +13,7 @@ mod beside;
 mod chain;
 mod concern;
 mod plan;
+mod rehearsal;
 mod restore;
 mod save;
 mod text;
@@ -247,6 +248,14 @@ impl Backend for Iptables {
         concern::concerns(&self.read(survey), &self.in_use, &self.tables.chains.of(Role::Input).from, opens)
     }
 
+    /// Not in the legacy variant, which would make tables for it.
+    fn rehearsal(&self, set_up: &[Step]) -> Vec<Step> {
+        match (self.tongue, self.variant) {
+            (Tongue::Restore, Some(Variant::NfTables)) => rehearsal::steps(self, set_up),
+            _ => Vec::new(),
+        }
+    }
+
     fn inquiries(&self) -> Vec<Step> {
         match (self.tongue, self.variant) {
             (Tongue::Restore, Some(variant)) => beside::inquiries(variant),
@@ -343,10 +352,10 @@ impl Variant {
         }
     }
 
-    /// `iptables-save v1.8.9 (legacy)`. Before there were two, it was that one.
+    /// `iptables v1.8.9 (legacy)`. Before there were two, it was that one.
     fn told(version: &Output) -> Option<Self> {
         let Output::Text(text) = version else { return None };
-        let line = text.lines().next().filter(|line| line.contains("-save v"))?;
+        let line = text.lines().next().filter(|line| line.contains("tables v"))?;
         Some(if line.contains("(nf_tables)") { Variant::NfTables } else { Variant::Legacy })
     }
 }

@@ -28,7 +28,7 @@ impl Tongue {
 
     /// Asks which variant of iptables it is. `None`: it can be either, and what follows from that is firewalld's business.
     pub fn ask_variant(self) -> Option<Step> {
-        (self == Tongue::Restore).then(|| Step::Command(Command::new(Version::V4.save(), ["--version"])))
+        (self == Tongue::Restore).then(|| Step::Command(Command::new(Version::V4.program(), ["--version"])))
     }
 
     /// Asks for all rules, and tells whose answer will be of which protocol and table; an empty name: it says so itself.

@@ -1,5 +1,8 @@
 //! The same for iptables and ip6tables, in both variants, and for what decides beside them.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{check, configure, finds, nft};
 use crate::support::gateway::Wall;
 use crate::support::netns::SERVER_V6;
@@ -169,4 +172,30 @@ fn masquerading_that_lets_one_connection_through_is_told() {
     configure(&iptables, "SNAT_TRANSLATE_IP 10.72.0.1;\n");
     let (code, text) = check(&scene, &[]);
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn what_the_kernel_lacks_is_told_by_itself() {
+    let scene = scene(Wall::IptablesNft, "");
+    let programs = scene.settings.path("bin");
+    fs::create_dir(&programs).expect("a directory");
+    for program in ["iptables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore"] {
+        // As where the module for translation is missing.
+        let refusal = "case $(cat) in *MASQUERADE*) echo 'Extension MASQUERADE revision 0 not supported, missing kernel \
+                       module?' >&2; exit 1;; esac; exit 0";
+        let body =
+            if program == "iptables-restore" { refusal.to_owned() } else { format!("exec /usr/sbin/{program} \"$@\"") };
+        let path = programs.join(program);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be run");
+    }
+    let exe = format!("FIREWALL_EXE {};\n", programs.join("iptables").display());
+    configure(&scene, &exe);
+    let (code, text) = check(&scene, &[]);
+    assert_eq!(code, Some(0), "nobody asks for that: {text}");
+    scene.world.server.run("sysctl", &["-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+    let conf =
+        format!("PCAP_INTF srv0;\n{exe}ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP 10.72.0.1;\n");
+    scene.settings.rewrite(&conf, &(access(PORT, 60) + "NAT_DESTINATIONS 10.72.0.0/24\n"));
+    finds(&scene, 6, "missing kernel module", "modprobe");
 }
