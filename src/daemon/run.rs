@@ -212,8 +212,11 @@ impl Daemon<'_> {
             self.later.at = None;
             self.sources.look_again(self.journal);
             self.close_again();
+            // Why it had to be looked for was told.
+            let _ = self.firewall.as_mut().map(Firewall::make_sure);
         }
-        if self.sources.any_missing() || !self.later.unclosed.is_empty() || self.aside.cycles.is_stuck() {
+        let unsure = self.firewall.as_ref().is_some_and(Firewall::is_unsure);
+        if unsure || self.sources.any_missing() || !self.later.unclosed.is_empty() || self.aside.cycles.is_stuck() {
             self.later.at.get_or_insert(now.plus(PAUSE));
         }
     }

@@ -71,6 +71,8 @@ pub struct Firewall {
     stood: bool,
     /// Somebody undid it since the last look, and what was open is gone.
     undone: bool,
+    /// Something that failed half-way could not be undone: there may be more than there should be.
+    unsure: bool,
     /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
     memory: Option<Memory>,
     /// What closing leaves behind.
@@ -94,6 +96,7 @@ impl Firewall {
             seen: None,
             stood: false,
             undone: false,
+            unsure: false,
             memory: None,
             tidy: Tidy::default(),
         }
@@ -121,6 +124,7 @@ impl Firewall {
         self.stood = true;
         self.remember(&survey, undone)?;
         self.tidy.found(&self.backend.remains(&survey));
+        self.unsure = false;
         Ok(set_up)
     }
 
@@ -177,6 +181,15 @@ impl Firewall {
         }
         self.put_back(now)?;
         Ok(std::mem::take(&mut self.undone))
+    }
+
+    pub fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
+    /// Looks for what could not be undone, and removes it.
+    pub fn make_sure(&mut self) -> Result<(), Error> {
+        if self.unsure { self.set_up().map(|_| ()) } else { Ok(()) }
     }
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
@@ -348,6 +361,7 @@ impl Firewall {
         if failures.is_empty() {
             return Err(failed.error);
         }
+        self.unsure = true;
         Err(Error::NotUndone { undo: failures.join("; "), cause: Box::new(failed.error) })
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod kill;
+mod refusal;
 
 use crate::support::scene::Scene;
 
