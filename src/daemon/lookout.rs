@@ -122,7 +122,8 @@ impl Daemon<'_> {
 
     fn open_again(&mut self, now: Timestamp) {
         let (Some(lookout), Some(firewall)) = (&mut self.lookout, &mut self.firewall) else { return };
-        let (mut count, mut failure) = (0_usize, None);
+        let are_open = self.gate.grants().map(|grant| grant.id).collect();
+        let (mut count, mut failure) = (0_usize, firewall.close_others(&are_open).err());
         for grant in self.gate.grants().filter(|grant| is_in_firewall(grant) && grant.until > now) {
             match firewall.open(grant, now) {
                 Ok(()) => count += 1,

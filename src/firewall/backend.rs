@@ -49,6 +49,12 @@ pub trait Backend {
         None
     }
 
+    /// Takes note of what set-up is made of, from what [`check`](Self::check) brought. Tells whether that is no longer what it was
+    /// when this was called last: somebody made it anew, in the same form.
+    fn recognise(&mut self, _: &Output) -> bool {
+        false
+    }
+
     /// The verdict on what [`check`](Self::check) brought.
     fn in_place(&self, _: &Output) -> bool {
         false

@@ -29,7 +29,7 @@ mod settings;
 mod tidy;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -119,7 +119,14 @@ impl Firewall {
         let (survey, renamed) = self.recall(survey)?;
         let set_up = self.backend.set_up(&survey)?;
         self.change(&set_up.steps)?;
-        let undone = self.stood && (renamed || !set_up.steps.is_empty());
+        let made_anew = match self.backend.check() {
+            Some(check) => {
+                let there = self.ask(check)?;
+                self.backend.recognise(&there)
+            }
+            None => false,
+        };
+        let undone = self.stood && (renamed || made_anew || !set_up.steps.is_empty());
         self.undone |= undone;
         self.stood = true;
         self.remember(&survey, undone)?;
@@ -282,6 +289,17 @@ impl Firewall {
             Err(Error::Refused { .. } | Error::Kernel { .. }) => self.tear_down(),
             done => done,
         }
+    }
+
+    /// Closes what says it is ours and is of no grant that is open: somebody restored it from a saved ruleset.
+    pub fn close_others(&mut self, are_open: &BTreeSet<GrantId>) -> Result<(), Error> {
+        if self.memory.is_some() {
+            // Done with each look.
+            return Ok(());
+        }
+        let is_over = |entry: &Entry| entry.tag().is_some_and(|tag| !are_open.contains(&tag.grant));
+        let entries = self.entries()?;
+        entries.iter().filter(|entry| is_over(entry)).try_for_each(|entry| self.close_entry(entry))
     }
 
     /// What opening the grant would do, for a dry run: asks nobody, changes nothing.

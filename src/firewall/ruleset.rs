@@ -11,6 +11,7 @@ use serde_json::Value;
 /// A listing: the whole ruleset, one table, or one set.
 #[derive(Debug, Default, PartialEq)]
 pub struct Ruleset {
+    pub tables: Vec<Table>,
     pub chains: Vec<Chain>,
     pub sets: Vec<Set>,
     pub maps: Vec<Map>,
@@ -23,6 +24,7 @@ impl Ruleset {
         let listing: Listing = serde_json::from_str(text)?;
         let mut ruleset = Self::default();
         for object in listing.nftables {
+            ruleset.tables.extend(object.table);
             ruleset.chains.extend(object.chain);
             ruleset.sets.extend(object.set);
             ruleset.maps.extend(object.map);
@@ -108,6 +110,14 @@ pub struct Chain {
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
+pub struct Table {
+    pub family: String,
+    pub name: String,
+    #[serde(default)]
+    pub handle: u64,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
 pub struct Set {
     pub family: String,
     pub table: String,
@@ -116,6 +126,9 @@ pub struct Set {
     pub kind: Vec<String>,
     #[serde(default, deserialize_with = "one_or_many")]
     pub flags: Vec<String>,
+    /// The kernel's own number for it.
+    #[serde(default)]
+    pub handle: u64,
     /// Not in a terse listing.
     #[serde(default)]
     elem: Vec<Value>,
@@ -137,6 +150,9 @@ pub struct Map {
     pub kind: Vec<String>,
     #[serde(default, deserialize_with = "one_or_many")]
     pub flags: Vec<String>,
+    /// The kernel's own number for it.
+    #[serde(default)]
+    pub handle: u64,
     /// What it maps to: `verdict`, or the type of a value.
     #[serde(default)]
     map: Value,
@@ -249,6 +265,7 @@ struct Listing {
 /// Each object has one of these keys, or one that does not concern us.
 #[derive(Deserialize)]
 struct Object {
+    table: Option<Table>,
     chain: Option<Chain>,
     set: Option<Set>,
     map: Option<Map>,

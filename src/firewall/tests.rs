@@ -212,7 +212,7 @@ fn set_up_is_looked_at_only_when_somebody_changed_the_firewall() {
     let mut firewall = firewall(&script, None);
     firewall.set_up().unwrap();
     *script.generation.borrow_mut() += 1;
-    assert_eq!(script.changes(), ["fw set-up"]);
+    assert_eq!(script.changes(), ["fw set-up", "fw check"]);
 
     firewall.open(&grant(1, "tcp/1", 30), NOW).unwrap();
     *script.generation.borrow_mut() += 1;
@@ -228,12 +228,12 @@ fn set_up_is_looked_at_only_when_somebody_changed_the_firewall() {
 fn a_lost_set_up_is_made_again_and_the_grant_tried_once_more() {
     let lost = Script { check: "nothing there", ..Script::default() };
     firewall(&lost, None).open(&grant(1, "tcp/22", 30), NOW).unwrap();
-    assert_eq!(lost.changes(), ["fw check", "fw set-up", "fw open 192.0.2.1 tcp/22"]);
+    assert_eq!(lost.changes(), ["fw check", "fw set-up", "fw check", "fw open 192.0.2.1 tcp/22"]);
 
     let raced = Script { check: "in place", ..Script::default() };
     raced.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);
     firewall(&raced, None).open(&grant(1, "tcp/22", 30), NOW).unwrap();
-    assert_eq!(raced.changes(), ["fw check", "fw set-up", "fw open 192.0.2.1 tcp/22"]);
+    assert_eq!(raced.changes(), ["fw check", "fw set-up", "fw check", "fw open 192.0.2.1 tcp/22"]);
 
     let broken = Script { check: "in place", ..Script::default() };
     broken.refuse("fw open 192.0.2.1 tcp/22", NOT_THERE);

@@ -259,20 +259,15 @@ fn so_many_wait_to_be_opened_and_no_more() {
 fn with_a_full_disk_nothing_is_opened() {
     let site = Site::new();
     site.cycle(60, "");
-    let run = site.settings.run_dir();
-    let mut command = site.world.server.command("unshare");
-    command.args(["-m", "sh", "-ec", r#"mkdir -p "$0" && mount -t tmpfs -o size=8m,mode=700 tmpfs "$0" && exec "$@""#]);
-    command.arg(&run).arg(Maker::Ours.daemon()).arg("-f").arg("-c").arg(site.settings.path("fwknopd.conf"));
-    command.arg("-a").arg(site.settings.path("access.conf")).args(["-i", site.world.server.device]);
+    let mut command = site.settings.command_on_small_disk(&site.world);
+    command.arg("-f");
     let daemon = Daemon::follow(command);
     daemon.logs.expect(&[READY]);
-    let seen = PathBuf::from(format!("/proc/{}/root{}/fill", daemon.pid().as_raw_nonzero(), run.display()));
-    let full = fs::write(&seen, vec![1; 16 << 20]);
-    assert!(full.is_err(), "the disk is not full");
+    let fill = site.settings.fill_disk(&daemon);
     site.knock(Maker::Ours, &["-A", "tcp/22"]);
     daemon.logs.expect(&["refuse ", "reason=replay-store"]);
     assert!(site.told().is_empty(), "{:?}", site.told());
-    fs::remove_file(&seen).expect("our own file");
+    fs::remove_file(&fill).expect("our own file");
     site.knock(Maker::Ours, &["-A", "tcp/22"]);
     site.told_by(1, &daemon);
     daemon.stop();

@@ -1,8 +1,12 @@
 //! What goes wrong while grants are open: nothing stays open longer than its time, and nothing is lost that should be open.
 
 mod clock;
+mod disk;
 mod kill;
+mod many;
 mod refusal;
+mod reload;
+mod saved;
 
 use crate::support::scene::Scene;
 

@@ -16,6 +16,7 @@ mod changes;
 mod concern;
 mod slot;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backend::{Backend, Change, Command, Element, Output, SetUp, Step, Verb};
@@ -43,6 +44,8 @@ pub struct Nftables {
     features: Features,
     /// Where set-up was.
     places: Option<Places>,
+    /// What it was made of.
+    handles: Option<Handles>,
 }
 
 /// The chains as configured. `None`: to be found.
@@ -61,10 +64,13 @@ struct Places {
     output: Option<ChainPlace>,
 }
 
+/// The kernel's numbers of our sets and maps, each with that of its table.
+type Handles = BTreeSet<(u64, u64)>;
+
 impl Nftables {
     pub fn new(settings: &FirewallSettings) -> Self {
         let FirewallSettings { input, forward, output, features, .. } = settings.clone();
-        Self { named: Named { input, forward, output }, features, places: None }
+        Self { named: Named { input, forward, output }, features, places: None, handles: None }
     }
 
     fn look(&self, ruleset: &Ruleset) -> Result<Places, Error> {
@@ -100,6 +106,22 @@ impl Nftables {
         let Named { input, forward, output } = &self.named;
         let needed = [(true, input), (self.features.forwarding, forward), (self.features.output, output)];
         needed.into_iter().filter(|(needed, _)| *needed).any(|(_, named)| named.as_ref().is_none_or(is_there))
+    }
+
+    /// The kernel never gives a number twice: what was made anew has another one, and has lost its elements.
+    fn handles(&self, ruleset: &Ruleset) -> Handles {
+        let mut handles = Handles::new();
+        for (slot, version, family, table) in changes::slots(ruleset) {
+            let name = slot.name(version);
+            if !self.concerns(family, table) {
+                continue;
+            }
+            let of_table = ruleset.tables.iter().find(|known| (&*known.family, &*known.name) == (family, table));
+            let set = ruleset.set(family, table, &name).map(|set| set.handle);
+            let map = || ruleset.map(family, table, &name).map(|map| map.handle);
+            handles.insert((of_table.map_or(0, |table| table.handle), set.or_else(map).unwrap_or_default()));
+        }
+        handles
     }
 
     fn element(&self, spot: Spot) -> Result<Element, Error> {
@@ -171,10 +193,18 @@ impl Backend for Nftables {
         })
     }
 
+    fn recognise(&mut self, check: &Output) -> bool {
+        let new = read(std::slice::from_ref(check)).ok().map(|ruleset| self.handles(&ruleset));
+        let before = std::mem::replace(&mut self.handles, new);
+        before.is_some() && before != self.handles
+    }
+
     fn in_place(&self, check: &Output) -> bool {
         let (Some(places), Ok(ruleset)) = (&self.places, read(std::slice::from_ref(check))) else { return false };
         let sound = |(hook, access)| place::check(&ruleset, access, hook).is_ok() && !place::hidden(&ruleset, access);
-        places.all().all(sound) && missing(&ruleset, places, self.features).is_ok_and(|missing| missing.is_empty())
+        self.handles.as_ref().is_none_or(|known| *known == self.handles(&ruleset))
+            && places.all().all(sound)
+            && missing(&ruleset, places, self.features).is_ok_and(|missing| missing.is_empty())
     }
 
     fn generation(&self) -> Option<Step> {

@@ -101,6 +101,21 @@ fn what_is_there_is_not_made_again() {
 }
 
 #[test]
+fn what_was_made_anew_is_told_from_what_was_there() {
+    let table = |handle: u32| format!(r#"{{"table": {{"family": "inet", "name": "filter", "handle": {handle}}}}}"#);
+    let there = listing(&[&table(3), ADMIN, OURS]);
+    let (mut nftables, _) = set_up(&[&table(3), ADMIN, OURS]);
+    assert!(!nftables.recognise(&there), "it is seen for the first time");
+    assert!(nftables.in_place(&there));
+    let others = OURS.replace(r#""handle": 6"#, r#""handle": 16"#);
+    for anew in [listing(&[&table(4), ADMIN, OURS]), listing(&[&table(3), ADMIN, &others])] {
+        assert!(!nftables.in_place(&anew));
+        assert!(nftables.recognise(&anew) && nftables.in_place(&anew) && !nftables.recognise(&anew));
+        assert!(nftables.recognise(&there));
+    }
+}
+
+#[test]
 fn a_listing_in_another_form_does_not_double_our_rules() {
     let other = OURS.replace(r#"{"meta": {"key": "l4proto"}}"#, r#"{"meta": "l4proto"}"#);
     assert!(set_up(&[ADMIN, &other]).1.steps.is_empty());

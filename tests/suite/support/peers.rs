@@ -111,6 +111,23 @@ impl Settings {
         self.finish(command)
     }
 
+    /// Our daemon with its run directory on a small disk of its own.
+    pub fn command_on_small_disk(&self, world: &World) -> Command {
+        let mut command = world.server.command("unshare");
+        command.args(["-m", "sh", "-ec"]);
+        command.arg(r#"mkdir -p "$0" && mount -t tmpfs -o size=8m,mode=700 tmpfs "$0" && exec "$@""#);
+        command.arg(self.run_dir()).arg(Maker::Ours.daemon());
+        self.finish(command)
+    }
+
+    /// A file that leaves no room on that disk; its removal does.
+    pub fn fill_disk(&self, daemon: &Daemon) -> PathBuf {
+        let run = self.run_dir();
+        let file = PathBuf::from(format!("/proc/{}/root{}/fill", daemon.pid().as_raw_nonzero(), run.display()));
+        assert!(fs::write(&file, vec![1; 16 << 20]).is_err(), "the disk is not full");
+        file
+    }
+
     fn finish(&self, mut command: Command) -> Command {
         command.arg("-c").arg(self.path("fwknopd.conf")).arg("-a").arg(self.path("access.conf"));
         if let Some(interface) = &self.interface {
