@@ -124,7 +124,7 @@ impl Daemon<'_> {
 
     /// In its turn. `again`: it could not be run before, and that has been told.
     pub fn close_cycle(&mut self, grant: Grant, why: Closed, again: bool) {
-        if self.dry_run {
+        if self.dry_run.is_some() {
             return self.journal.closed(&grant, why);
         }
         self.add_turn(grant, if again { Part::CloseAgain(why) } else { Part::Close(why) });

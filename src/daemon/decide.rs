@@ -69,9 +69,13 @@ impl Daemon<'_> {
     }
 
     fn open(&mut self, opening: Box<Opening>, now: Timestamp) {
-        if self.dry_run {
+        if let Some(firewall) = &self.dry_run {
             self.journal.opened(&opening, "(test)");
             self.journal.note(Level::Warning, "--test mode enabled, skipping firewall manipulation.");
+            match firewall.describe(&opening.grant) {
+                Ok(steps) => steps.iter().for_each(|step| self.journal.note(Level::Info, format!("would do: {step}"))),
+                Err(error) => self.journal.trouble(&error),
+            }
         } else if opening.grant.cycle().is_some() {
             self.open_cycle(&opening);
         } else if opening.grant.access.name().is_some() {

@@ -90,7 +90,7 @@ impl Daemon<'_> {
                     .note(Level::Error, format!("ended   errand={} reason=no-command: {why}", errand.id));
             }
         };
-        if self.dry_run {
+        if self.dry_run.is_some() {
             return self.journal.note(Level::Warning, "--test mode enabled, skipping command execution."); // L35
         }
         let id = errand.id;

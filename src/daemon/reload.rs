@@ -26,7 +26,7 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     }
     if access.needs_firewall()
         && daemon.firewall.is_none()
-        && !daemon.dry_run
+        && daemon.dry_run.is_none()
         && let Err(error) = open_firewall(daemon, server)
     {
         daemon.firewall = None;

@@ -28,8 +28,8 @@ pub struct Daemon<'a> {
     pub pool: Pool,
     pub aside: Errands,
     pub crowd: Crowd,
-    /// Decide, but change nothing (`--test`).
-    pub dry_run: bool,
+    /// `--test`: decide, but change nothing. What this one would do is only told.
+    pub dry_run: Option<Firewall>,
     /// `None`: no stanza needs one, or none is to be changed.
     pub firewall: Option<Firewall>,
     /// `None`: changes of others are noticed by the next grant.
@@ -406,7 +406,7 @@ mod tests {
             pool: Pool::start(50).unwrap(),
             aside: Errands::new().unwrap(),
             crowd: Crowd::new(Instant::now()),
-            dry_run: false,
+            dry_run: None,
             firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
             lookout: None,
             journal,

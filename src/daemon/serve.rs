@@ -70,7 +70,7 @@ fn live(args: &Args, options: LoadOptions, settings: Settings, journal: &mut Jou
         pool: Pool::start(server.gpg_budget)?,
         aside: Errands::new()?,
         crowd: Crowd::new(Instant::now()),
-        dry_run: args.test,
+        dry_run: args.test.then(|| Firewall::new(&server.firewall)),
         firewall: None,
         lookout: None,
         journal,

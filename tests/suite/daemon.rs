@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::gateway::Wall;
 use crate::support::netns::CLIENT;
 use crate::support::peers::{Daemon, Detached, Maker, READY, bounded, said};
 use crate::support::scene::{OTHER_PORT, PORT, Scene, access, access_to};
@@ -312,4 +313,24 @@ pub fn savefile(payloads: &[Vec<u8>]) -> Vec<u8> {
         file.extend(bytes);
     }
     file
+}
+
+#[test]
+fn a_test_run_tells_what_it_would_do_and_does_nothing() {
+    Wall::each(|wall| {
+        let scene = Scene::behind(wall, 30);
+        let before = scene.ruleset();
+        let daemon = Daemon::launch(&scene.world, Maker::Ours, &scene.settings, &["-f", "--test"]);
+        daemon.logs.expect(&[READY]);
+        scene.knock(PORT);
+        daemon.logs.expect(&["--test mode enabled, skipping firewall manipulation."]);
+        let step = match wall {
+            Wall::Nftables => "would do: add element inet filter fwknop4 { 10.71.0.2 . tcp . 2201 timeout",
+            _ => "would do: iptables -t filter -A FWKNOP_INPUT -p 6 -s 10.71.0.2",
+        };
+        daemon.logs.expect(&[step]);
+        assert_eq!(scene.ruleset(), before);
+        daemon.stop();
+        assert_eq!(scene.ruleset(), before);
+    });
 }
