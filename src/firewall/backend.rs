@@ -66,6 +66,11 @@ pub trait Backend {
         None
     }
 
+    /// Asks for what tells whether somebody has loaded the whole ruleset anew: then some answer is another one.
+    fn anchors(&self) -> Vec<Step> {
+        Vec::new()
+    }
+
     /// Whether nobody tells when others change it, and a look is cheap enough to be taken every few seconds.
     fn is_silent(&self) -> bool {
         false
@@ -150,6 +155,8 @@ pub enum Step {
     Edit(Edit),
     /// Asks for the number of the ruleset's last change.
     Generation,
+    /// Asks for the handle of an nftables table: another one when somebody made it anew.
+    Handle(Family, Name),
 }
 
 impl fmt::Display for Step {
@@ -161,6 +168,7 @@ impl fmt::Display for Step {
             Step::Line(line) => line.fmt(f),
             Step::Edit(edit) => edit.fmt(f),
             Step::Generation => f.write_str("get generation"),
+            Step::Handle(family, table) => write!(f, "get handle of table {family} {table}"),
         }
     }
 }
@@ -304,6 +312,8 @@ pub enum Output {
     /// The answer to [`Verb::Get`].
     Found(Option<Entry>),
     Generation(u32),
+    /// The answer to [`Step::Handle`]. `None`: there is no such table.
+    Handle(Option<u64>),
     Done,
 }
 

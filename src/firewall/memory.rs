@@ -108,8 +108,8 @@ impl Firewall {
         if self.memory.is_some() { self.close_remembered(grants) } else { Ok(()) }
     }
 
-    /// Takes note of what the firewall holds, if it has to be remembered. `undone`: somebody undid set-up, and with it all
-    /// that is missing.
+    /// Takes note of what the firewall holds, if it has to be remembered. `undone`: somebody undid set-up or loaded
+    /// another ruleset, and with that all that is missing.
     pub(super) fn remember(&mut self, survey: &[Output], undone: bool) -> Result<(), Error> {
         if !self.backend.is_remembered() {
             return Ok(());

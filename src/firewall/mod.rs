@@ -75,6 +75,8 @@ pub struct Firewall {
     unsure: bool,
     /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
     memory: Option<Memory>,
+    /// What would be another thing had somebody loaded the ruleset anew since.
+    anchors: Vec<Output>,
     /// What closing leaves behind.
     tidy: Tidy,
 }
@@ -98,6 +100,7 @@ impl Firewall {
             undone: false,
             unsure: false,
             memory: None,
+            anchors: Vec::new(),
             tidy: Tidy::default(),
         }
     }
@@ -118,7 +121,9 @@ impl Firewall {
         let survey = self.run(&self.backend.survey())?;
         let (survey, renamed) = self.recall(survey)?;
         let set_up = self.backend.set_up(&survey)?;
+        let replaced = self.replaced()?;
         self.change(&set_up.steps)?;
+        self.anchors = self.run(&self.backend.anchors())?;
         let made_anew = match self.backend.check() {
             Some(check) => {
                 let there = self.ask(check)?;
@@ -129,10 +134,17 @@ impl Firewall {
         let undone = self.stood && (renamed || made_anew || !set_up.steps.is_empty());
         self.undone |= undone;
         self.stood = true;
-        self.remember(&survey, undone)?;
+        self.remember(&survey, undone || replaced)?;
         self.tidy.found(&self.backend.remains(&survey));
         self.unsure = false;
         Ok(set_up)
+    }
+
+    /// Whether somebody has loaded the ruleset anew, perhaps from an old save.
+    fn replaced(&mut self) -> Result<bool, Error> {
+        let now = self.run(&self.backend.anchors())?;
+        let is_new = |(before, now): (&Output, &Output)| *before != Output::Handle(None) && before != now;
+        Ok(self.anchors.iter().zip(&now).any(is_new))
     }
 
     /// What would keep grants from working: looks, as set-up does, and changes nothing. `opens` tells which services of this
@@ -284,6 +296,7 @@ impl Firewall {
     pub fn flush(&mut self) -> Result<(), Error> {
         self.seen = None;
         self.memory = None;
+        self.anchors.clear();
         match self.tear_down() {
             // Somebody changed the firewall between our look and our step: the kernel took nothing of it.
             Err(Error::Refused { .. } | Error::Kernel { .. }) => self.tear_down(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::backend::{Element, Verb};
 use super::rule::{Spot, Value};
-use super::settings::Family;
+use super::settings::{Family, Name};
 use crate::net::{Port, Service};
 
 /// A transaction. The messages are numbered from `sequence`: the begin, each change, the end.
@@ -43,18 +43,32 @@ pub fn get_generation(sequence: u32) -> Vec<u8> {
     bytes
 }
 
+/// Asks for a table, which tells its handle.
+pub fn get_table(version: Family, table: &Name, sequence: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    let header = Header { kind: nf_tables(GET_TABLE), flags: REQUEST | ACK, sequence };
+    message(&mut bytes, header, General { family: family(version), resource: 0 }, |body| {
+        attribute(body, TABLE_NAME, |value| text(value, table.as_str()));
+    });
+    bytes
+}
+
+fn family(family: Family) -> u8 {
+    match family {
+        Family::Inet => 1,
+        Family::Ip => 2,
+        Family::Ip6 => 10,
+    }
+}
+
 fn element_message(bytes: &mut Vec<u8>, verb: Verb, element: &Element, ack: u16, sequence: u32) {
     let (kind, flags) = match verb {
         Verb::Add => (NEW_ELEMENT, REQUEST | CREATE | EXCLUSIVE | ack),
         Verb::Delete => (DELETE_ELEMENT, REQUEST | ack),
         Verb::Get => (GET_ELEMENT, REQUEST | ack),
     };
-    let family = match element.family {
-        Family::Inet => 1,
-        Family::Ip => 2,
-        Family::Ip6 => 10,
-    };
-    message(bytes, Header { kind: nf_tables(kind), flags, sequence }, General { family, resource: 0 }, |body| {
+    let general = General { family: family(element.family), resource: 0 };
+    message(bytes, Header { kind: nf_tables(kind), flags, sequence }, general, |body| {
         attribute(body, LIST_TABLE, |value| text(value, element.table.as_str()));
         attribute(body, LIST_SET, |value| text(value, &element.set));
         attribute(body, LIST_ELEMENTS | NESTED, |list| {
@@ -141,6 +155,8 @@ pub enum Content {
     Error(i32),
     Element(Stored),
     Generation(u32),
+    /// A table's number, which no other ever has.
+    Table(u64),
     Other,
 }
 
@@ -168,6 +184,9 @@ fn content(kind: u16, body: &[u8]) -> Option<Content> {
         return Some(Content::Error(i32::from_ne_bytes(*body.first_chunk()?).checked_neg()?));
     }
     let body = body.get(GENERAL_LEN..)?;
+    if kind == nf_tables(NEW_TABLE) {
+        return Some(Content::Table(u64::from_be_bytes(*find(body, TABLE_HANDLE)?.first_chunk()?)));
+    }
     if kind == nf_tables(NEW_GENERATION) {
         let id = find(body, GENERATION_ID)?;
         return Some(Content::Generation(u32::from_be_bytes(*id.first_chunk()?)));
@@ -283,6 +302,8 @@ const ERROR: u16 = 2;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const BATCH: General = General { family: 0, resource: 10 };
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
@@ -298,6 +319,8 @@ const NESTED: u16 = 0x8000;
 /// Without the flags "nested" and "network byte order".
 const KIND_MASK: u16 = 0x3fff;
 
+const TABLE_NAME: u16 = 1;
+const TABLE_HANDLE: u16 = 4;
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;

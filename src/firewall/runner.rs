@@ -21,6 +21,7 @@ use super::known::BackendName;
 use super::listed::{Edit, Part};
 use super::netlink::{self, Answer, Content};
 use super::rule::Entry;
+use super::settings::{Family, Name};
 
 /// Does what a back-end rendered.
 pub trait Runner {
@@ -134,6 +135,9 @@ impl Runner for System {
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
+                Step::Handle(family, table) => {
+                    self.kernel().and_then(|kernel| kernel.handle(*family, table)).map(|output| vec![output])
+                }
                 Step::Element(Verb::Get, element) => {
                     self.kernel().and_then(|kernel| kernel.get(element)).map(|output| vec![output])
                 }
@@ -160,7 +164,7 @@ pub fn transactions(steps: &[Step]) -> u32 {
             _ => 1,
         };
         count += match step {
-            Step::Generation | Step::Element(Verb::Get, _) => 0,
+            Step::Generation | Step::Handle(..) | Step::Element(Verb::Get, _) => 0,
             // A look of iptables.
             Step::Command(command) if command.args.iter().any(|arg| arg == "-C") => 0,
             _ => 1,
@@ -354,6 +358,20 @@ impl Kernel {
             _ => None,
         });
         number.map(Output::Generation).ok_or_else(|| Error::NoAnswer { step: show(sequence) })
+    }
+
+    fn handle(&mut self, family: Family, table: &Name) -> Result<Output, Error> {
+        let sequence = self.next();
+        let show = |_| Step::Handle(family, table.clone()).to_string();
+        let found = match self.ask(&netlink::get_table(family, table, sequence), sequence, sequence, &show) {
+            // No such table.
+            Err(Error::Kernel { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        Ok(Output::Handle(found.into_iter().find_map(|content| match content {
+            Content::Table(handle) => Some(handle),
+            _ => None,
+        })))
     }
 
     fn next(&mut self) -> u32 {

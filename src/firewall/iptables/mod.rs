@@ -28,7 +28,7 @@ use super::error::Error;
 use super::forwarding;
 use super::known::{BackendName, Known};
 use super::rule::{Entry, Rule, Spot, Value};
-use super::settings::{Features, FirewallSettings, Hook};
+use super::settings::{Features, FirewallSettings, Hook, Name};
 use crate::grant::Grant;
 use crate::net::Service;
 pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
@@ -277,6 +277,17 @@ impl Backend for Iptables {
 
     fn generation(&self) -> Option<Step> {
         (self.variant == Some(Variant::NfTables)).then_some(Step::Generation)
+    }
+
+    /// Who restores a ruleset makes its tables anew.
+    fn anchors(&self) -> Vec<Step> {
+        let versions = if self.variant == Some(Variant::NfTables) { &*self.versions } else { &[] };
+        let tables: Vec<Name> = self.table_names().iter().filter_map(|name| name.parse().ok()).collect();
+        let each = |version: &Version| {
+            let family = version.family();
+            tables.iter().map(move |table| Step::Handle(family, table.clone()))
+        };
+        versions.iter().flat_map(each).collect()
     }
 
     fn is_silent(&self) -> bool {

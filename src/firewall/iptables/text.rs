@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::chain::Role;
-use crate::firewall::{Entry, Kind, Spot, Value};
+use crate::firewall::{Entry, Family, Kind, Spot, Value};
 use crate::net::{Port, Proto, Service, parse_port};
 
 /// The protocol that a program of its own is for.
@@ -44,6 +44,13 @@ impl Version {
         match self {
             Version::V4 => "iptables-save",
             Version::V6 => "ip6tables-save",
+        }
+    }
+
+    pub fn family(self) -> Family {
+        match self {
+            Version::V4 => Family::Ip,
+            Version::V6 => Family::Ip6,
         }
     }
 

@@ -132,6 +132,21 @@ fn what_was_closed_does_not_come_back_with_an_old_save() {
     });
 }
 
+/// A ruleset from before may hold some of what is open, and not the rest.
+#[test]
+fn what_an_old_save_lacks_is_put_back() {
+    let scene = Scene::new(Wall::IptablesNft, 60);
+    let daemon = scene.daemon();
+    scene.opens("v4", &daemon);
+    let saved = scene.save();
+    scene.opens("other", &daemon);
+    let before = scene.rules();
+    std::thread::sleep(settled(Wall::IptablesNft));
+    scene.restore(&saved);
+    assert!(within(Duration::from_secs(2), || scene.rules() == before), "{:?}\n{}", scene.rules(), daemon.logs.text());
+    assert!(scene.world.v4().all_open(&[PORT, OTHER_PORT]));
+}
+
 #[test]
 fn a_knock_that_comes_before_the_look_does_not_hide_the_loss() {
     each_variant(|wall| {
