@@ -334,3 +334,19 @@ fn a_test_run_tells_what_it_would_do_and_does_nothing() {
         assert_eq!(scene.ruleset(), before);
     });
 }
+
+#[test]
+fn the_whole_firewall_is_shown_as_its_own_tool_does() {
+    Wall::each(|wall| {
+        let scene = Scene::behind(wall, 30);
+        let daemon = scene.daemon();
+        scene.opens(PORT, &daemon);
+        let (output, said) = scene.control(&["--fw-list-all"]);
+        assert!(output.status.success(), "{wall:?}: {said}");
+        let theirs = if wall == Wall::Nftables { "table inet filter {" } else { "Chain FORWARD (policy DROP" };
+        for part in ["10.71.0.2", "tcp/2201", "1 open", theirs] {
+            assert!(said.contains(part), "{wall:?}, {part}: {said}");
+        }
+        daemon.stop();
+    });
+}
