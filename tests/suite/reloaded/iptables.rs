@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{BACK, times};
-use crate::support::gateway::Wall;
+use crate::support::gateway::{Gateway, Wall, to_gateway};
 use crate::support::netns::{CLIENT, CLIENT_V6, Road, SERVER, SERVER_V6, World};
 use crate::support::peers::{Client, Daemon, Maker, Settings, bounded};
 use crate::support::scene::{OTHER_PORT, PORT, access};
@@ -88,6 +88,59 @@ fn it_ends_when_it_would_have_ended() {
         let closed = scene.world.v4().closes(PORT, Duration::from_secs(14));
         let after = closed.expect("it closes").saturating_duration_since(knocked);
         assert!((8_500..=11_500).contains(&after.as_millis()), "{wall:?}: {after:?}");
+    });
+}
+
+#[test]
+fn what_leads_to_an_inner_host_leads_there_again() {
+    each_variant(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        gateway.inner.ask("listen 22");
+        let stanza = access(PORT, 60).replace(&format!("OPEN_PORTS tcp/{PORT}"), "OPEN_PORTS tcp/5555");
+        let conf = conf(wall) + "ENABLE_IPT_FORWARDING Y;\n";
+        let settings = Settings::new(&gateway.world, &conf, &(stanza + "NAT_DESTINATIONS 10.72.0.2\n"));
+        let daemon = Daemon::start(&gateway.world, Maker::Ours, &settings);
+        let rc = format!("[gate]\nSPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\nKEY key-of-{PORT}\nHMAC_KEY tag-of-{PORT}\n");
+        let knock = ["-n", "gate", "-A", "tcp/5555", "-N", "10.72.0.2:22"];
+        Client::new(&rc).knock(&gateway.world.client, Maker::Ours, &knock);
+        assert!(gateway.opens(to_gateway(5555)).is_some(), "{wall:?}: {}", daemon.logs.text());
+        for (count, command) in ["-t nat -F", "-t filter -F FWKNOP_FORWARD"].iter().enumerate() {
+            let program = format!("iptables-{}", wall.variant());
+            gateway.world.server.run(&program, &command.split(' ').collect::<Vec<_>>());
+            assert!(within(PATIENCE, || times(&daemon, BACK) > count), "{wall:?}: {command}: {}", daemon.logs.text());
+            assert!(gateway.opens(to_gateway(5555)).is_some(), "{wall:?}, {command}: {}", daemon.logs.text());
+        }
+        daemon.stop();
+    });
+}
+
+/// All of them in a few transactions, not one by one.
+#[test]
+fn a_thousand_are_back_as_soon_as_one() {
+    each_variant(|wall| {
+        let scene = Scene::new(wall, 60);
+        scene.daemon().kill9();
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 60;
+        let line = |n: u32| {
+            let address = format!("10.1.{}.{}", n / 250, n % 250);
+            format!("-A FWKNOP_INPUT -s {address} -p 6 --dport 22 -m comment --comment _exp_{end} -j ACCEPT\n")
+        };
+        for part in 0..10 {
+            let lines: String = (part * 100..(part + 1) * 100).map(line).collect();
+            let restore = scene.of_variant("iptables-restore");
+            scene.world.server.feed(&restore, &["--noflush"], &format!("*filter\n{lines}COMMIT\n"));
+        }
+        let daemon = scene.daemon();
+        let open = || scene.rules().iter().filter(|rule| rule.contains("_exp_")).count();
+        assert_eq!(open(), 1000);
+        scene.both("-F FWKNOP_INPUT");
+        let flushed = Instant::now();
+        assert!(within(PATIENCE, || open() == 1000), "{wall:?}: {} are back", open());
+        let took = flushed.elapsed();
+        println!("{wall:?}: a thousand are back after {took:?}");
+        assert!(took < Duration::from_secs(6), "{wall:?}: {took:?}");
+        daemon.logs.expect(&[&format!("{BACK}1000)")]);
+        daemon.stop();
     });
 }
 
