@@ -37,12 +37,14 @@ pub const IPFW: BackendName = BackendName::new(&Known {
 
 pub struct Ipfw {
     numbers: Numbers,
+    /// The set of what ended was put out of force. No listing tells that of an empty set.
+    disabled: bool,
     listed: Rc<dyn Listed>,
 }
 
 impl Ipfw {
     pub fn new(numbers: &Numbers) -> Self {
-        Self { numbers: *numbers, listed: Rc::new(*numbers) }
+        Self { numbers: *numbers, disabled: false, listed: Rc::new(*numbers) }
     }
 }
 
@@ -52,12 +54,11 @@ impl Backend for Ipfw {
     }
 
     fn set_up(&mut self, survey: &[Output]) -> Result<SetUp, Error> {
-        let Numbers { start, active, expired, check_state, .. } = self.numbers;
-        let mut steps: Vec<Step> = Vec::new();
-        if let Some(expired) = expired {
-            steps.push(ipfw(["set", "disable", &expired.to_string()]));
-        }
+        let Numbers { start, active, check_state, .. } = self.numbers;
         let listing = text(survey);
+        let disable = self.numbers.expired.filter(|set| !self.disabled || is_in_force(listing, *set));
+        let mut steps: Vec<Step> = disable.map(disabling).into_iter().collect();
+        self.disabled = true;
         if check_state && !lines(listing).any(|line| line.set == active && line.body.starts_with("check-state")) {
             steps.push(ipfw(["add", &start.to_string(), "set", &active.to_string(), "check-state"]));
         }
@@ -101,6 +102,11 @@ impl Backend for Ipfw {
         true
     }
 
+    /// One listing.
+    fn is_silent(&self) -> bool {
+        true
+    }
+
     fn open(&self, rule: &Rule, found: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
         if !Numbers::can_say(&rule.spot) {
             return Err(Error::NoSlot);
@@ -123,11 +129,12 @@ impl Backend for Ipfw {
 
     fn remains(&self, survey: &[Output]) -> Remains {
         let Some(expired) = self.numbers.expired else { return Remains::default() };
-        let (unused, used) = self.numbers.ended(text(survey));
-        Remains {
-            unused: unused.into_iter().map(|number| self.delete(expired, number)).collect(),
-            in_use: !used.is_empty(),
-        }
+        let listing = text(survey);
+        let (unused, used) = self.numbers.ended(listing);
+        // Or what has ended would be open.
+        let disable = is_in_force(listing, expired).then(|| disabling(expired));
+        let unused = unused.into_iter().map(|number| self.delete(expired, number));
+        Remains { unused: disable.into_iter().chain(unused).collect(), in_use: !used.is_empty() }
     }
 
     fn list_all(&self) -> Vec<Step> {
@@ -139,6 +146,14 @@ impl Ipfw {
     fn delete(&self, set: u8, number: u16) -> Step {
         Step::Command(numbers::delete(set, number))
     }
+}
+
+fn is_in_force(listing: &str, set: u8) -> bool {
+    lines(listing).any(|line| line.set == set && line.enabled && line.end().is_some())
+}
+
+fn disabling(set: u8) -> Step {
+    ipfw(["set", "disable", &set.to_string()])
 }
 
 /// All rules with their sets, disabled ones too, and then the dynamic ones.

@@ -102,6 +102,11 @@ impl Backend for Pf {
         true
     }
 
+    /// Two or three listings.
+    fn is_silent(&self) -> bool {
+        true
+    }
+
     fn open(&self, rule: &Rule, found: Option<&Entry>, _: Duration) -> Result<Vec<Change>, Error> {
         if !self.anchor.can_say(&rule.spot, rule.to) {
             return Err(Error::NoSlot);

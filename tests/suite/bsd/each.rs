@@ -168,22 +168,41 @@ fn what_could_not_be_closed_is_closed_later() {
     });
 }
 
+/// As `service ipfw restart` and `pfctl -F all` do. One rule among others was meant to go.
 #[test]
-fn what_somebody_else_removed_is_no_trouble() {
+fn what_somebody_flushed_is_back_and_what_somebody_removed_is_not() {
     each(|kind| {
-        let wall = StandIn::new(kind, "", &(access(PORT, 6) + &access(OTHER_PORT, 60)));
+        let wall = StandIn::new(kind, "", &(access(PORT, 60) + &access(OTHER_PORT, 60)));
         let daemon = wall.daemon();
         wall.scene.knock(PORT);
         wall.wait_for_rules(1, &daemon.logs);
-        let without: String =
-            wall.read("rules").lines().filter(|line| !line.contains("_exp_")).map(|line| format!("{line}\n")).collect();
-        wall.write("rules", &without);
         wall.scene.knock(OTHER_PORT);
-        assert!(within(PATIENCE, || wall.rules().iter().any(|rule| rule.contains(&OTHER_PORT.to_string()))));
-        daemon.logs.expect(&["close ", "reason=expired"]);
-        assert_eq!(wall.rules().len(), 1, "{:?}", wall.rules());
-        assert_eq!(daemon.logs.count(&["refused"]), 0, "{}", daemon.logs.text());
+        let open = wall.wait_for_rules(2, &daemon.logs);
+        let without = |word: &str| -> String {
+            let rules = wall.read("rules");
+            rules.lines().filter(|line| !line.contains(word)).map(|line| format!("{line}\n")).collect()
+        };
+        // It has to have seen them once.
+        std::thread::sleep(Duration::from_secs(4));
+        let sorted = |mut rules: Vec<String>| {
+            rules.sort();
+            rules
+        };
+        let open = sorted(open);
+        wall.write("rules", &without("_exp_"));
+        assert!(
+            within(PATIENCE, || sorted(wall.rules()) == open),
+            "{kind:?}: {:#?}\n{}",
+            wall.rules(),
+            daemon.logs.text()
+        );
+        std::thread::sleep(Duration::from_secs(4));
+        wall.write("rules", &without(&format!(" {PORT} ")));
+        std::thread::sleep(Duration::from_secs(7));
+        let left = wall.rules();
+        assert!(left.len() == 1 && left[0].contains(&OTHER_PORT.to_string()), "{kind:?}: {left:#?}");
         daemon.stop();
+        assert!(wall.rules().is_empty(), "{kind:?}: {:#?}", wall.rules());
     });
 }
 
