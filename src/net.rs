@@ -96,6 +96,15 @@ impl FromStr for Service {
     }
 }
 
+/// Whether a host can have this address: one that none has must not reach a rule. An IPv4-mapped address does not exist on
+/// a wire (RFC 4038 section 4.2); taken for its IPv4 address it would pass that host's stanzas.
+pub fn can_be_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
+    }
+}
+
 /// One to five digits, 1 to 65535; leading zeros are allowed, signs and blanks are not.
 pub fn parse_port(text: &str) -> Option<Port> {
     let digits = (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpPayloadSlice, Ipv4Slice, Ipv6Slice, LenSource, TcpSlice, UdpSlice, err, ip_number};
 
-use crate::net::Origin;
+use crate::net::{Origin, can_be_host};
 use crate::spa::Datagram;
 
 /// The payload of one frame of `link`, with what its headers say.
@@ -270,15 +270,6 @@ impl<'a> Segment<'a> {
     fn icmp(bytes: &'a [u8]) -> Result<Self, Unfit> {
         let (_, payload) = bytes.split_at_checked(8).ok_or(Unfit::Malformed)?;
         Ok(Self { src_port: 0, dst_port: 0, payload })
-    }
-}
-
-/// A knock can ask for "my source address": one that is no host's must not reach a rule. An IPv4-mapped address does
-/// not exist on a wire (RFC 4038 section 4.2); taken for its IPv4 address it would pass that host's stanzas.
-fn can_be_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
     }
 }
 

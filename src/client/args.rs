@@ -49,16 +49,16 @@ pub struct AskArgs {
     /// Let the server use the address it sees as the packet's source
     #[arg(short = 's', long, overrides_with = "allow_ip")]
     source_ip: bool,
-    /// Ask a web service for our address (not supported yet)
+    /// Ask a web service over HTTPS for our address
     #[arg(short = 'R', long = "resolve-ip-https", alias = "resolve-ip-http")]
     resolve_ip: bool,
-    /// Ask it over plain HTTP (not supported yet)
+    /// Ask it over plain HTTP; implies -R
     #[arg(long)]
     resolve_http_only: bool,
-    /// The web service to ask (not supported yet)
+    /// The web service to ask; implies -R, except with -T [default: https://www.cipherdyne.org/cgi-bin/myip]
     #[arg(long, value_name = "URL")]
     resolve_url: Option<String>,
-    /// The wget to ask it with (not supported yet)
+    /// A wget to ask it with
     #[arg(short = 'w', long, value_name = "PATH")]
     wget_cmd: Option<String>,
     /// The server: host name or address
@@ -114,10 +114,10 @@ pub struct SendArgs {
     /// Send through an HTTP proxy (not supported yet)
     #[arg(short = 'H', long, value_name = "HOST[:PORT]")]
     pub http_proxy: Option<String>,
-    /// User-Agent for HTTP
+    /// User-Agent for HTTP and for -R [default: Fwknop/<version>]
     #[arg(short = 'u', long, value_name = "TEXT")]
     user_agent: Option<String>,
-    /// Let wget name itself (not supported yet)
+    /// Let the wget of --wget-cmd name itself
     #[arg(long)]
     use_wget_user_agent: bool,
     /// Use only IPv4 addresses of the server's name

@@ -1,6 +1,6 @@
 //! From options to the message: pure. Whatever no server would take is refused here, before anything is sent.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::config::Fault;
@@ -11,7 +11,8 @@ use crate::time::Timestamp;
 /// What the user asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
-    pub allow: Option<Allow>,
+    /// `0.0.0.0` and `::` stand for the packet's source.
+    pub allow: Option<IpAddr>,
     pub ports: Option<PortSet>,
     /// Wins over ports and NAT.
     pub command: Option<Vec<u8>>,
@@ -23,20 +24,6 @@ pub struct Ask {
     pub digest: Digest,
     /// As given to `-D`: the NAT target of `--nat-local` without `-N`.
     pub destination: Option<String>,
-}
-
-/// Whom to let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allow {
-    /// `0.0.0.0` and `::` stand for the packet's source.
-    Address(IpAddr),
-    /// Whatever address a web service sees us at.
-    Resolve,
-}
-
-impl Allow {
-    /// The source of the packet, whatever it is.
-    pub const SOURCE: Self = Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 }
 
 #[derive(Clone, Debug, Default)]
@@ -84,12 +71,10 @@ pub struct Circumstances {
 /// Why there is no message. The second line says what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
-    #[error("whom to let in is not said\n     give an address with -a, or -s for the packet's source")]
-    NoAddress,
     #[error(
-        "finding out the own address is not supported yet\n     give it with -a, or use -s for the packet's source"
+        "whom to let in is not said\n     give an address with -a, -s for the packet's source, or -R to ask a web service"
     )]
-    Resolve,
+    NoAddress,
     #[error("nothing is asked for\n     name ports with -A, like -A tcp/22")]
     NoPorts,
     #[error("NAT for several ports is not possible\n     ask for one port with --nat-port and --nat-rand-port")]
@@ -110,11 +95,7 @@ pub enum ComposeError {
 }
 
 pub fn compose(ask: &Ask, here: Circumstances) -> Result<Message, ComposeError> {
-    let allow = match ask.allow {
-        Some(Allow::Address(address)) => address,
-        Some(Allow::Resolve) => return Err(ComposeError::Resolve),
-        None => return Err(ComposeError::NoAddress),
-    };
+    let allow = ask.allow.ok_or(ComposeError::NoAddress)?;
     let user = ask.user.clone().or_else(|| here.user_names.into_iter().next()).unwrap_or_else(|| NO_USER.into());
     let request = match &ask.command {
         Some(command) => Request::Command { allow, command: command.clone() },
@@ -225,7 +206,7 @@ mod tests {
 
     fn asking(ports: &str) -> Ask {
         Ask {
-            allow: Some(Allow::Address("192.0.2.7".parse().unwrap())),
+            allow: Some("192.0.2.7".parse().unwrap()),
             ports: Some(ports.parse().unwrap()),
             destination: Some("gate.example".into()),
             ..Ask::default()
@@ -268,7 +249,6 @@ mod tests {
         let fixed = OuterPort::Fixed(Port::new(5555).unwrap());
         let refused = |ask: Ask| compose(&ask, here()).unwrap_err();
         assert_eq!(refused(Ask { allow: None, ..asking("tcp/22") }), ComposeError::NoAddress);
-        assert_eq!(refused(Ask { allow: Some(Allow::Resolve), ..asking("tcp/22") }), ComposeError::Resolve);
         assert_eq!(refused(Ask { ports: None, ..asking("tcp/22") }), ComposeError::NoPorts);
         assert_eq!(refused(Ask { nat: nat(None, true, fixed), ..asking("tcp/22,tcp/23") }), ComposeError::SeveralPorts);
         assert_eq!(

@@ -1,10 +1,11 @@
 //! The main job: compose, seal, show, send.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 
+use super::address::Kinds;
 use super::args::Args;
-use super::compose::{self, Allow, Circumstances, OuterPort};
+use super::compose::{self, Circumstances, OuterPort};
 use super::keys::{KeyLines, KeyReader};
 use super::layers::Layers;
 use super::options::{Given, Options, Transport};
@@ -17,7 +18,11 @@ use crate::net::Port;
 use crate::spa::{RandomValue, Request};
 use crate::time::Timestamp;
 
-pub(super) fn knock(args: &Args, options: &Options) -> Result<(), Failure> {
+pub(super) fn knock(args: &Args, mut options: Options) -> Result<(), Failure> {
+    if let Some(address) = look_up(args, &options)? {
+        options.ask.allow = Some(address);
+    }
+    let options = &options;
     let here = circumstances()?;
     let now = here.now;
     let message = compose::compose(&options.ask, here)?;
@@ -52,6 +57,28 @@ pub(super) fn knock(args: &Args, options: &Options) -> Result<(), Failure> {
         write_private(path, &format!("{}\n", packet.text()), args.files.save_packet_append)?;
     }
     deliver(args, options, &packet)
+}
+
+/// The address to let in, if it has to be found out.
+fn look_up(args: &Args, options: &Options) -> Result<Option<IpAddr>, Failure> {
+    let Some(look_up) = &options.look_up else { return Ok(None) };
+    if look_up.is_open() {
+        warn(
+            "warning: our address is asked for without encryption: whoever is on the way can have another let in\n     \
+             use an https address with --resolve-url, or -s",
+        );
+    }
+    let kinds = match (route(options, options.send.port).kinds(), args.files.test) {
+        (Ok(kinds), _) => kinds,
+        // Nothing is sent there.
+        (Err(_), true) => Kinds { v4: true, v6: true },
+        (Err(error), false) => return Err(error.into()),
+    };
+    let address = look_up.find(kinds, USER_AGENT)?;
+    if options.verbose > 0 {
+        print(&format!("\n[+] Resolved external IP as: {address}\n"))?;
+    }
+    Ok(Some(address))
 }
 
 pub(super) fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> {
@@ -110,7 +137,7 @@ fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr
 }
 
 pub(super) fn route(options: &Options, port: u16) -> Route<'_> {
-    let wants_ipv6 = matches!(options.ask.allow, Some(Allow::Address(address)) if address.is_ipv6());
+    let wants_ipv6 = options.ask.allow.is_some_and(|address| address.is_ipv6());
     Route {
         host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to send without one
         port,

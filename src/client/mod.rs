@@ -5,6 +5,7 @@
 //! Making keys and saving stanzas ([`stanza`]) come before all that; the command line is stored ([`last`]) once it is clear
 //! what it means.
 
+pub mod address;
 pub mod args;
 pub mod compose;
 pub mod gpg;
@@ -25,6 +26,7 @@ pub mod table;
 pub mod user;
 pub mod values;
 pub mod variables;
+mod wget;
 mod words;
 
 use std::ffi::OsString;
@@ -66,6 +68,8 @@ enum Failure {
     Last(#[from] last::LastError),
     #[error(transparent)]
     Save(#[from] stanza::SaveError),
+    #[error(transparent)]
+    Address(#[from] address::AddressError),
     #[error(transparent)]
     Compose(#[from] compose::ComposeError),
     #[error(transparent)]
@@ -176,7 +180,7 @@ fn run_now(args: &Args, typed: Option<&[OsString]>) -> Result<(), Failure> {
     if let Some(words) = typed.filter(|_| !layers.flag("NO_SAVE_ARGS")) {
         store(args, words);
     }
-    knock::knock(args, &options)
+    knock::knock(args, options)
 }
 
 fn warn_of_exposed(args: &Args) {

@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::compose::{Allow, Ask, NatAsk, OuterPort, TimeOffset};
+use super::address::{By, LookUp, is_https, service};
+use super::compose::{Ask, NatAsk, OuterPort, TimeOffset};
 use super::layers::{Layer, Layers, Said};
-use super::values;
+use super::values::{self, Allow};
 use crate::config::EngineChoice;
 use crate::config::{Checked, Complaints, Fault};
 use crate::crypto::rijndael::Mode;
@@ -17,6 +18,8 @@ use crate::spa::{ClientTimeout, Digest};
 #[derive(Debug)]
 pub struct Options {
     pub ask: Ask,
+    /// When the address to let in has to be found out.
+    pub look_up: Option<LookUp>,
     pub scheme: Scheme,
     /// The digest of the HMAC; `None`: no HMAC.
     pub hmac: Option<Digest>,
@@ -102,10 +105,16 @@ impl Options {
     pub fn resolve(layers: &Layers, given: Given, complaints: &mut Complaints) -> Option<Self> {
         let mut reader = Reader { layers, key_lines: given.key_lines, complaints };
         let send = reader.send();
-        let ask = reader.ask(given.command, send.destination.clone());
+        let (allow, look_up) = match reader.allow() {
+            Some(Allow::Address(address)) => (Some(address), None),
+            Some(Allow::Resolve) => (None, Some(reader.look_up())),
+            None => (None, None),
+        };
+        let ask = Ask { allow, ..reader.ask(given.command, send.destination.clone()) };
         let hmac = reader.hmac();
         let options = Self {
             ask,
+            look_up,
             scheme: reader.scheme(hmac.is_some())?,
             hmac,
             hmac_key: reader.key(&["HMAC_KEY", "HMAC_KEY_BASE64", "HMAC_KEY_FILE"], false),
@@ -159,7 +168,7 @@ impl Reader<'_> {
             (false, None) => OuterPort::AsAsked,
         };
         Ask {
-            allow: self.allow(),
+            allow: None,
             ports: self.ports(),
             command,
             // Zero is the same as not asking for a time.
@@ -192,6 +201,31 @@ impl Reader<'_> {
             }
         }
         None
+    }
+
+    fn look_up(&mut self) -> LookUp {
+        let layers = self.layers;
+        let by = match (layers.flag("RESOLVE_HTTP_ONLY"), layers.text("WGET_CMD")) {
+            (true, _) => By::Http,
+            (false, Some(program)) => {
+                By::Wget { program: PathBuf::from(program), names_itself: layers.flag("USE_WGET_USER_AGENT") }
+            }
+            (false, None) => By::Https,
+        };
+        if let Some(said) = layers.strongest(&["USE_WGET_USER_AGENT"]).filter(Said::is_yes)
+            && !matches!(by, By::Wget { .. })
+        {
+            self.complaints.warn(said.place, "no wget is asked to name itself", "name one with --wget-cmd");
+        }
+        let service = self.parsed("RESOLVE_URL", service);
+        if let Some(said) = layers.strongest(&["RESOLVE_URL"])
+            && by == By::Http
+            && service.as_ref().is_some_and(is_https)
+        {
+            let what = "an https address cannot be asked over plain HTTP";
+            self.complaints.error(said.place, what, "leave out --resolve-http-only");
+        }
+        LookUp { by, service, user_agent: layers.text("HTTP_USER_AGENT").map(str::to_owned) }
     }
 
     fn ports(&self) -> Option<PortSet> {
@@ -353,7 +387,12 @@ mod tests {
             (&[&[("ALLOW_IP", "source")]], address("0.0.0.0")),
             (&[&[]], None),
         ] {
-            assert_eq!(resolved(each, false).ask.allow, allow, "{each:?}");
+            let found = resolved(each, false);
+            assert_eq!(
+                found.ask.allow.map(Allow::Address).or(found.look_up.map(|_| Allow::Resolve)),
+                allow,
+                "{each:?}"
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use super::address::Kinds;
 use super::options::Transport;
 use super::room;
 
@@ -77,6 +78,12 @@ impl Route<'_> {
         }
         let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
         Err(last.unwrap_or_else(|| SendError::Resolve { host: self.host.to_owned(), source: none() }))
+    }
+
+    /// Of which kinds the server's addresses are.
+    pub fn kinds(&self) -> Result<Kinds, SendError> {
+        let addresses = self.addresses()?;
+        Ok(Kinds { v4: addresses.iter().any(SocketAddr::is_ipv4), v6: addresses.iter().any(SocketAddr::is_ipv6) })
     }
 
     fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {

@@ -1,6 +1,9 @@
 //! Values that only the client has: the table of variables takes them for any text.
 
-use super::compose::{Allow, NatWish, TimeOffset};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::address;
+use super::compose::{NatWish, TimeOffset};
 use super::layers::Layers;
 use super::options::Transport;
 use crate::config::{Complaints, Fault};
@@ -16,9 +19,23 @@ pub fn check(layers: &Layers, complaints: &mut Complaints) {
         }
     };
     check("ALLOW_IP", |text| allow(text).err());
+    check("RESOLVE_URL", |text| address::service(text).err());
     check("NAT_ACCESS", |text| nat_target(text).err());
     check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
     check("SPA_SERVER_PROTO", |text| transport(text).err());
+}
+
+/// Whom to let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allow {
+    Address(IpAddr),
+    /// Whatever address a web service sees us at.
+    Resolve,
+}
+
+impl Allow {
+    /// The source of the packet, whatever it is.
+    const SOURCE: Self = Allow::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 }
 
 pub fn allow(text: &str) -> Result<Allow, Fault> {

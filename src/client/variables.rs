@@ -11,7 +11,6 @@ const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, 
 }
 
 const PORT_OR_NONE: Kind = Kind::Number { min: 0, max: 65535 };
-const NO: State = NotSupportedYet { fine: &["N"] };
 const NEVER: State = NotSupportedYet { fine: &[] };
 
 static VARIABLES: &[Variable] = &[
@@ -20,7 +19,13 @@ static VARIABLES: &[Variable] = &[
     v("SPA_SERVER_PORT", PORT_OR_NONE, "62201", Built, "destination port; 80 is the default for http"),
     v("SPA_SOURCE_PORT", PORT_OR_NONE, "0", Built, "source port; 0: the system chooses"),
     v("FW_TIMEOUT", Kind::Number { min: 0, max: 65536 }, "0", Built, "seconds of access; 0: the server decides"),
-    v("ALLOW_IP", Kind::Text, "", Built, "address to let in, or source: the packet's own; resolve: not supported yet"),
+    v(
+        "ALLOW_IP",
+        Kind::Text,
+        "",
+        Built,
+        "address to let in, or source: the packet's own; or resolve: ask a web service",
+    ),
     v("TIME_OFFSET", Kind::Text, "0", Built, "added to the time stamp: 60, 2m, -3h, 1d"),
     v("ENCRYPTION_MODE", Kind::Mode, "CBC", Built, "AES mode, or Asymmetric with GnuPG"),
     v("USE_GPG", Kind::YesNo, "N", Built, "encrypt with GnuPG instead of AES"),
@@ -50,21 +55,21 @@ static VARIABLES: &[Variable] = &[
     v("HMAC_KEY_BASE64", Kind::SecretBase64, "", Built, "HMAC key in base64; turns the HMAC on"),
     v("HMAC_KEY", Kind::Secret, "", Built, "HMAC key, 1 to 128 bytes; turns the HMAC on"),
     v("USE_HMAC", Kind::YesNo, "N", Built, "add an HMAC"),
-    v("USE_WGET_USER_AGENT", Kind::YesNo, "N", NO, "let wget name itself"),
+    v("USE_WGET_USER_AGENT", Kind::YesNo, "N", Built, "let the wget of WGET_CMD name itself"),
     v("KEY_FILE", Kind::Path, "", Built, "file with encryption keys by destination"),
     v("HMAC_KEY_FILE", Kind::Path, "", Built, "file with HMAC keys by destination; turns the HMAC on"),
     v("NAT_ACCESS", Kind::Text, "", Built, "forward to this inner host[:port]"),
-    v("HTTP_USER_AGENT", Kind::Text, "", Built, "User-Agent for http"),
-    v("RESOLVE_URL", Kind::Text, "", NEVER, "web service that tells our address"),
+    v("HTTP_USER_AGENT", Kind::Text, "", Built, "User-Agent for http and for looking up the address"),
+    v("RESOLVE_URL", Kind::Text, "", Built, "web service that tells our address"),
     v("SERVER_RESOLVE_IPV4", Kind::YesNo, "N", Built, "use only IPv4 addresses of the server's name"),
     v("NAT_LOCAL", Kind::YesNo, "N", Built, "translate to a service on the server itself"),
     v("NAT_RAND_PORT", Kind::YesNo, "N", Built, "choose the outer port at random"),
     v("NAT_PORT", PORT_OR_NONE, "0", Built, "outer port instead of the one in ACCESS"),
     v("VERBOSE", Kind::Choice(&["Y", "N", "0", "1", "2", "3", "4"]), "N", Built, "how much is printed"),
-    v("RESOLVE_IP_HTTP", Kind::YesNo, "N", Built, "as ALLOW_IP resolve: not supported yet"),
-    v("RESOLVE_IP_HTTPS", Kind::YesNo, "N", Built, "as ALLOW_IP resolve: not supported yet"),
-    v("RESOLVE_HTTP_ONLY", Kind::YesNo, "N", NO, "resolve over plain HTTP"),
-    v("WGET_CMD", Kind::Path, "", NEVER, "the wget to resolve with"),
+    v("RESOLVE_IP_HTTP", Kind::YesNo, "N", Built, "as ALLOW_IP resolve"),
+    v("RESOLVE_IP_HTTPS", Kind::YesNo, "N", Built, "as ALLOW_IP resolve"),
+    v("RESOLVE_HTTP_ONLY", Kind::YesNo, "N", Built, "ask over plain HTTP"),
+    v("WGET_CMD", Kind::Path, "", Built, "a wget to ask with"),
     v("NO_SAVE_ARGS", Kind::YesNo, "N", Built, "do not store the command line"),
 ];
 

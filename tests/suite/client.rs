@@ -1,5 +1,6 @@
 //! The client as a user meets it: the built program in a home of its own.
 
+mod address;
 mod agent;
 mod bad_options;
 mod docs;

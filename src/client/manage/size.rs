@@ -1,6 +1,8 @@
 //! How long knocks get: for a server whose key is known, with any key that could sign them.
 
-use super::super::compose::{self, Allow};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::compose;
 use super::super::knock::{circumstances, route};
 use super::super::options::Options;
 use crate::cli::keys::Finding;
@@ -57,7 +59,9 @@ impl Target {
 /// Bytes of the plaintext. What the stanza leaves to the command line is taken to be as short as usual.
 fn text(options: &Options) -> Option<usize> {
     let mut ask = compose::Ask { command: None, ..options.ask.clone() };
-    ask.allow.get_or_insert(Allow::SOURCE);
+    // What will be found out is no longer than this.
+    let unknown = if options.look_up.is_some() { Ipv4Addr::BROADCAST } else { Ipv4Addr::UNSPECIFIED };
+    ask.allow.get_or_insert(IpAddr::V4(unknown));
     if ask.ports.is_none() {
         ask.ports = "tcp/22".parse().ok();
     }

@@ -34,10 +34,7 @@ fn bad_options_are_refused_with_advice() {
         (&["-H", "proxy"], "--http-proxy is not supported yet", "-P udp"),
         (&["--icmp-type", "8"], "--icmp-type is not supported yet", "-P udp"),
         (&["--icmp-code", "0"], "--icmp-code is not supported yet", "-P udp"),
-        (&["-w", "/usr/bin/wget"], "WGET_CMD is not supported yet", "remove it"),
-        (&["--resolve-url", "https://x"], "RESOLVE_URL is not supported yet", "remove it"),
-        (&["--resolve-http-only"], "RESOLVE_HTTP_ONLY is not supported yet", "remove it"),
-        (&["--use-wget-user-agent"], "USE_WGET_USER_AGENT is not supported yet", "remove it"),
+        (&["--resolve-url", "ftp://x"], "option --resolve-url: 'ftp://x' is not a web address", "https://"),
         (&["-p", "65536"], "option --server-port: '65536' is not in 0 to 65535", "0 to 65535"),
         (&["-p", "-1"], "option --server-port: '-1' is not a whole number", "0 to 65535"),
         (&["-S", "70000"], "option --source-port: '70000' is not in 0 to 65535", ""),
@@ -111,7 +108,6 @@ fn what_is_missing_is_named() {
     missing(&["-D", "h", "-A", "tcp/22", "--key-rijndael", "k"], "whom to let in is not said");
     missing(&["-T", "-A", "tcp/22", "--key-rijndael", "k"], "whom to let in is not said");
     missing(&["-T", "-s", "--key-rijndael", "k"], "nothing is asked for");
-    missing(&["-T", "-A", "tcp/22", "-R", "--key-rijndael", "k"], "finding out the own address is not supported yet");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn stanzas_are_listed_in_order() {
 fn the_stronger_layer_wins() {
     let rc = format!(
         "[default]\n{KEYS}ALLOW_IP 192.0.2.1\nACCESS tcp/1\nFW_TIMEOUT 10\nNAT_LOCAL Y\nSPA_SERVER gate\nVERBOSE 2\n\
-         [office]\nACCESS tcp/2\nNAT_LOCAL N\nVERBOSE N\n[office]\nACCESS tcp/3\n[nat]\nNAT_ACCESS 10.0.0.5:99\n\
+         RESOLVE_URL https://127.0.0.1:1/\n[office]\nACCESS tcp/2\nNAT_LOCAL N\nVERBOSE N\n[office]\nACCESS tcp/3\n[nat]\nNAT_ACCESS 10.0.0.5:99\n\
          [resolving]\nALLOW_IP resolve\n[address]\nRESOLVE_IP_HTTPS Y\nALLOW_IP 192.0.2.9\n\
          [plain]\nUSE_HMAC N\n[other]\nKEY_BASE64 b3RoZXI=\n"
     );
@@ -71,8 +71,8 @@ fn the_stronger_layer_wins() {
 
     // -R on the command line beats an address in the file, and the other way round.
     let run = home.run(&["-T", "-n", "address", "-R"]);
-    assert!(run.err.contains("finding out the own address is not supported yet"), "{}", run.err);
-    assert!(home.run(&["-T", "-n", "resolving"]).err.contains("is not supported yet"));
+    assert!(run.err.contains("127.0.0.1:1/ cannot be asked for our address"), "{}", run.err);
+    assert!(home.run(&["-T", "-n", "resolving"]).err.contains("cannot be asked"));
     assert_eq!(asked(&message(&home, &["-n", "resolving", "-a", "192.0.2.3"])), "192.0.2.3,tcp/1");
 
     // The same for output, keys and HMAC.

@@ -13,7 +13,7 @@ const INSIDE: &str = "CLIENT_TEST_INSIDE";
 const ASK: [&str; 6] = ["--no-rc-file", "-A", "tcp/22", "-s", "--key-rijndael", "key"];
 
 /// Runs the named test of this program again, in a namespace with nothing but a loopback device.
-fn inside(test: &str, body: impl FnOnce()) {
+pub(super) fn inside(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
@@ -23,7 +23,7 @@ fn inside(test: &str, body: impl FnOnce()) {
     let enter = if rustix::process::geteuid().is_root() { "-nm" } else { "-rnm" };
     let mut command = Command::new("unshare");
     command.args([enter, "--", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).env("HOSTS", hosts);
-    let name = format!("client::sending::{test}");
+    let name = format!("client::{test}");
     let output = command.args([name.as_str(), "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -47,7 +47,7 @@ fn is_good(packet: &str) -> bool {
 
 #[test]
 fn datagrams_go_over_ipv4_and_ipv6() {
-    inside("datagrams_go_over_ipv4_and_ipv6", || {
+    inside("sending::datagrams_go_over_ipv4_and_ipv6", || {
         for (host, bind) in [("127.0.0.1", "127.0.0.1:62201"), ("::1", "[::1]:62201"), ("[::1]", "[::1]:62201")] {
             let socket = UdpSocket::bind(bind).unwrap();
             send(&["-D", host]);
@@ -66,7 +66,7 @@ fn datagrams_go_over_ipv4_and_ipv6() {
 
 #[test]
 fn names_are_looked_up_and_the_family_chosen() {
-    inside("names_are_looked_up_and_the_family_chosen", || {
+    inside("sending::names_are_looked_up_and_the_family_chosen", || {
         let v4 = UdpSocket::bind("127.0.0.1:62201").unwrap();
         let v6 = UdpSocket::bind("[::1]:62201").unwrap();
         for (more, socket) in [(&[][..], &v4), (&["--server-resolve-ipv4"], &v4), (&["-a", "2001:db8::7"], &v6)] {
@@ -81,7 +81,7 @@ fn names_are_looked_up_and_the_family_chosen() {
 
 #[test]
 fn a_random_port_lies_in_its_range() {
-    inside("a_random_port_lies_in_its_range", || {
+    inside("sending::a_random_port_lies_in_its_range", || {
         let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-r", "-v"]].concat());
         let port = run.out.lines().find_map(|line| line.trim().strip_prefix("destination port: ")).unwrap();
         assert!((10_000..=65_534).contains(&port.parse().unwrap()), "{port}");
@@ -90,7 +90,7 @@ fn a_random_port_lies_in_its_range() {
 
 #[test]
 fn tcp_and_http_carry_the_packet() {
-    inside("tcp_and_http_carry_the_packet", || {
+    inside("sending::tcp_and_http_carry_the_packet", || {
         let accept = |listener: TcpListener| {
             std::thread::spawn(move || {
                 let mut text = String::new();
@@ -123,7 +123,7 @@ fn tcp_and_http_carry_the_packet() {
 
 #[test]
 fn what_cannot_be_sent_is_said() {
-    inside("what_cannot_be_sent_is_said", || {
+    inside("sending::what_cannot_be_sent_is_said", || {
         for (args, complaint) in [
             (&["-D", "nosuch.invalid"][..], "the server 'nosuch.invalid' cannot be found: packet not sent: "),
             (
