@@ -45,7 +45,7 @@ fn harmless(step: &Step) {
             }
         }
         Step::Line(line) => assert!(!line.text.contains('\n'), "{line:?}"),
-        Step::Edit(_) | Step::Element(..) | Step::Generation => {}
+        _ => {}
     }
 }
 
@@ -76,13 +76,13 @@ impl Runner for Machine {
             Step::Command(_) => Output::Text(self.prints.clone()),
             Step::Generation => Output::Generation(1),
             Step::Element(..) => Output::Found(None),
-            Step::Line(_) => Output::Done,
             Step::Edit(edit) => {
                 if let Ok(commands) = edit.firewall.commands(&self.prints, &[edit]) {
                     commands.into_iter().for_each(|part| harmless(&Step::Command(part.command)));
                 }
                 Output::Done
             }
+            _ => Output::Done,
         };
         Ok(steps.iter().map(output).collect())
     }
