@@ -192,7 +192,7 @@ impl Firewall {
                 self.set_up()?;
                 let still = |rule: &&Rule| self.memory.as_ref().is_some_and(|memory| memory.holds(rule));
                 let left: Vec<Entry> = rules.iter().filter(still).map(Rule::entry).collect();
-                self.delete(&left)?;
+                self.delete_bit_by_bit(&left)?;
             }
             done => done?,
         }
@@ -205,6 +205,18 @@ impl Firewall {
             }
         }
         Ok(())
+    }
+
+    /// At once if that goes, and else in parts: without root's rights outside of its namespace, as in a container, the daemon
+    /// cannot make the kernel take a great change in one message.
+    fn delete_bit_by_bit(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        const PART: usize = 200;
+        match self.delete(entries) {
+            Err(Error::Refused { .. }) if entries.len() > PART => {
+                entries.chunks(PART).try_for_each(|part| self.delete(part))
+            }
+            done => done,
+        }
     }
 
     /// All of them or none, where the firewall can do that. Not one by one: where it is listed as a whole that would take longer

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 
 use crate::support::gpg::{Home, keys};
+use crate::support::namespace::{has_other_users, is_root};
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, READY, Settings};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, is_root, within};
+use crate::support::{PATIENCE, within};
 
 #[test]
 fn a_command_of_either_client_runs_once_and_tells_how_it_ended() {
@@ -98,8 +99,7 @@ fn a_command_gets_a_clean_environment_and_no_descriptors() {
 
 #[test]
 fn a_command_runs_as_the_user_and_group_of_its_stanza_and_no_other_group() {
-    // The tests of an ordinary user have no other user in their namespace.
-    let (lines, uid, groups) = match is_root() {
+    let (lines, uid, groups) = match has_other_users() {
         true => ("CMD_EXEC_USER nobody\nCMD_EXEC_GROUP games\n", "65534", "60"),
         false => ("CMD_EXEC_USER root\n", "0", "0"),
     };

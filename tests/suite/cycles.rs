@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::namespace::has_other_users;
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, READY, Settings, bounded, said};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, is_root, within};
+use crate::support::{PATIENCE, within};
 
 /// The same file, the same packets, both daemons.
 #[test]
@@ -60,7 +61,7 @@ fn variables_are_filled_in_as_by_the_original() {
 #[test]
 fn the_environment_says_who_what_and_until_when() {
     let site = Site::new();
-    let user = if is_root() { "nobody" } else { "root" };
+    let user = if has_other_users() { "nobody" } else { "root" };
     let look =
         site.files.script("look", &format!("(id -un; env) > {}/$FWKNOP_CYCLE; exit 3", site.files.path().display()));
     site.access(&format!(

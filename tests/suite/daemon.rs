@@ -271,10 +271,9 @@ fn an_idle_daemon_sleeps() {
 fn its_memory_is_locked_where_that_is_allowed_and_else_it_says_so() {
     const NOT_LOCKED: &[&str] = &["memory cannot be locked"];
     let scene = Scene::new(2);
-    let plain = scene.settings.command(&scene.world, Maker::Ours);
     let start = |wrapper: &[&str]| {
-        let mut command = scene.world.server.command(wrapper[0]);
-        command.args(&wrapper[1..]).arg(plain.get_program()).args(plain.get_args()).args(["-f", "-v"]);
+        let mut command = scene.settings.command_by(&scene.world, wrapper);
+        command.args(["-f", "-v"]);
         let daemon = Daemon::follow(command);
         daemon.logs.expect(&[READY]);
         scene.opens(PORT, &daemon);

@@ -65,11 +65,11 @@ fn run(world: &World, dir: &Scratch, host: &str, script: &str) {
     .fold(script.to_owned(), |script, (written, here)| script.replace(written, here));
 
     let place = if host == "server" { &world.server } else { &world.client };
-    let mut command = place.command("sh");
+    let mut command = place.command_in(dir.path(), "sh");
     let programs = Path::new(Maker::Ours.daemon()).parent().expect("a directory").display();
     let path = std::env::var("PATH").expect("a PATH");
-    command.args(["-euc", &script]).current_dir(dir.path());
     command
+        .args(["-euc", &script])
         .env("HOME", dir.join(host))
         .env("PATH", format!("{programs}:{path}:/usr/sbin:/sbin"))
         .env_remove("GNUPGHOME");

@@ -13,6 +13,8 @@ use fwknop::firewall::{Error, Firewall, FirewallSettings};
 use fwknop::grant::{Access, Grant, GrantId};
 use fwknop::time::{Lifetime, Timestamp};
 
+use crate::support::namespace;
+
 /// An administrator's ruleset as on Debian: everything is dropped that is not asked for.
 const ADMIN: &str = r#"
     table inet filter {
@@ -566,9 +568,7 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
         println!("{DONE} {test}");
         return;
     }
-    let flags = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
-    let output = Command::new("unshare")
-        .args([flags, "--"])
+    let output = namespace::unshare()
         .arg(env::current_exe().unwrap())
         .args(["--exact", &format!("firewall::{test}"), "--nocapture", "--test-threads=1"])
         .env(INSIDE, test)

@@ -137,11 +137,11 @@ impl Story {
         let top = self.dir.path().to_owned();
         let server = self.server(&server);
         let host = if user.is_some() { &server.world.client } else { &server.world.server };
-        let mut command = host.command("sh");
+        let mut command = host.command_in(&top, "sh");
         let programs = Path::new(Maker::Ours.daemon()).parent().expect("a directory").display();
         let path = std::env::var("PATH").expect("a PATH");
-        command.args(["-euc", &script]).current_dir(top);
         command
+            .args(["-euc", &script])
             .env("HOME", home)
             .env("PATH", format!("{programs}:{path}:/usr/sbin:/sbin"))
             .env_remove("GNUPGHOME")

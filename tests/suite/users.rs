@@ -44,14 +44,16 @@ impl Team {
     }
 
     fn command(&self, words: &[&str]) -> Output {
-        let mut command = self.world.server.command(Maker::Ours.daemon());
+        let directory = self.settings.path("users");
+        let directory = directory.parent().expect("it is in the scratch directory");
+        let mut command = self.world.server.command_in(directory, Maker::Ours.daemon());
         command
             .args(words)
             .arg("-c")
             .arg(self.settings.path("fwknopd.conf"))
             .arg("-a")
             .arg(self.settings.path("access.conf"));
-        command.env_remove("GNUPGHOME").env("LC_ALL", "C").current_dir(self.settings.path("users").parent().unwrap());
+        command.env_remove("GNUPGHOME").env("LC_ALL", "C");
         bounded(command, Duration::from_secs(30))
     }
 

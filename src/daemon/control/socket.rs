@@ -49,6 +49,13 @@ pub struct Who {
     pub pid: i32,
 }
 
+impl Who {
+    /// A daemon of `us` listens to its own user, and to root.
+    fn may_ask(self, us: u32) -> bool {
+        self.uid == 0 || self.uid == us
+    }
+}
+
 /// A request, and to whom its answer goes.
 pub struct Asked {
     pub who: Who,
@@ -192,10 +199,7 @@ impl Peer {
         stream.set_nonblocking(true).ok()?;
         let from = socket_peercred(&stream).ok()?;
         let who = Who { uid: from.uid.as_raw(), pid: from.pid.as_raw_nonzero().get() };
-        if who.uid != 0 && who.uid != geteuid().as_raw() {
-            return None;
-        }
-        Some(Self {
+        who.may_ask(geteuid().as_raw()).then(|| Self {
             stream,
             who,
             heard: Vec::new(),
@@ -319,6 +323,16 @@ mod tests {
         let long = dir.path().join("x".repeat(120));
         fs::create_dir(&long).unwrap();
         assert!(matches!(ControlSocket::open(&long), Err(Error::Unusable { .. })));
+    }
+
+    #[test]
+    fn root_and_the_daemon_s_own_user_may_ask_and_nobody_else() {
+        let may_ask = |uid, us| Who { uid, pid: 1 }.may_ask(us);
+        assert!(may_ask(0, 0) && may_ask(0, 1000) && may_ask(1000, 1000));
+        // The last is whoever has no number in the daemon's user namespace.
+        for uid in [1, 999, 1001, 65534] {
+            assert!(!may_ask(uid, 0) && !may_ask(uid, 1000), "{uid}");
+        }
     }
 
     #[test]

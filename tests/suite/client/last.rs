@@ -188,7 +188,7 @@ fn what_cannot_be_run_again_is_said() {
     for option in ["--destination", "--named-config"] {
         assert!(run.err.contains(&format!("note: {option} has no effect with --last-cmd")), "{}", run.err);
     }
-    if rustix::process::geteuid().is_root() {
+    if crate::support::namespace::is_root() {
         std::os::unix::fs::chown(stored(&home), Some(12345), None).unwrap();
         refused(&["-l"], "belongs to user 12345: what it says is not run", "look at it, then remove");
     }

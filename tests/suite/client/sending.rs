@@ -2,12 +2,12 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::process::Command;
 use std::time::Duration;
 
 use fwknop::crypto::rijndael::Mode;
 
 use super::{Home, read};
+use crate::support::namespace;
 
 const INSIDE: &str = "CLIENT_TEST_INSIDE";
 const ASK: [&str; 6] = ["--no-rc-file", "-A", "tcp/22", "-s", "--key-rijndael", "key"];
@@ -20,9 +20,8 @@ pub(super) fn inside(test: &str, body: impl FnOnce()) {
     let home = Home::new();
     let hosts = home.0.write("hosts", "127.0.0.1 both.test\n::1 both.test\n::1 six.test\n");
     let script = "ip link set lo up && mount --bind \"$HOSTS\" /etc/hosts && exec \"$0\" \"$@\"";
-    let enter = if rustix::process::geteuid().is_root() { "-nm" } else { "-rnm" };
-    let mut command = Command::new("unshare");
-    command.args([enter, "--", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).env("HOSTS", hosts);
+    let mut command = namespace::unshare();
+    command.args(["sh", "-c", script]).arg(std::env::current_exe().unwrap()).env("HOSTS", hosts);
     let name = format!("client::{test}");
     let output = command.args([name.as_str(), "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();

@@ -6,6 +6,7 @@ pub mod firewalld;
 pub mod gateway;
 pub mod gpg;
 pub mod logs;
+pub mod namespace;
 pub mod netns;
 pub mod peers;
 pub mod random;
@@ -27,11 +28,6 @@ pub fn within(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Without it, a test has no other users in its namespace.
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// How long anything may take on a busy machine before a test calls it broken.

@@ -1,15 +1,16 @@
 //! A world of two hosts: a server and a client, two network namespaces joined by a veth pair.
 //!
-//! Nothing outside the namespaces is touched. As root the namespaces are made directly; as an ordinary user inside a user
-//! namespace of the test's own, where the programs see themselves as root.
+//! Nothing outside the namespaces is touched.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::agent::{Agent, from_hex, to_hex};
-use super::{package_of, within};
+use super::{namespace, package_of, within};
 
 pub struct World {
     pub server: Host,
@@ -21,13 +22,11 @@ pub struct Host {
     pub device: &'static str,
     agent: Mutex<Agent>,
     pid: u32,
-    own_users: bool,
 }
 
 impl World {
     pub fn new() -> Self {
-        let own_users = !rustix::process::geteuid().is_root();
-        let server = Host::new(holder(own_users), own_users, "srv0");
+        let server = Host::new(namespace::unshare(), "srv0");
         let client = server.neighbour("cli0", "srv0");
         server.configure(&[SERVER, SERVER_V6]);
         client.configure(&[CLIENT, NEIGHBOUR, CLIENT_V6, NEIGHBOUR_V6]);
@@ -138,19 +137,20 @@ impl Road<'_> {
 }
 
 impl Host {
-    fn new(enter: Command, own_users: bool, device: &'static str) -> Self {
+    fn new(enter: Command, device: &'static str) -> Self {
         let agent = Agent::start(enter);
         let pid = agent.pid();
-        Self { device, agent: Mutex::new(agent), pid, own_users }
+        Self { device, agent: Mutex::new(agent), pid }
     }
 
-    /// A program inside this host's namespace. Killed by the kernel when the test's thread dies.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid.to_string(), "-n"]);
-        if self.own_users {
-            command.args(["-U", "--preserve-credentials"]);
-        }
+    /// A program inside this host's namespaces. Killed by the kernel when the test's thread dies.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.command_in(&std::env::current_dir().expect("we are somewhere"), program)
+    }
+
+    /// The same in another directory: `current_dir` would not reach it.
+    pub fn command_in(&self, directory: &Path, program: impl AsRef<OsStr>) -> Command {
+        let mut command = namespace::enter(self.pid, directory);
         command.args(["--", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
         command
     }
@@ -201,7 +201,7 @@ impl Host {
     pub fn neighbour(&self, device: &'static str, port: &str) -> Host {
         let mut enter = self.command("unshare");
         enter.arg("-n");
-        let other = Host::new(enter, self.own_users, device);
+        let other = Host::new(enter, device);
         let pid = other.pid.to_string();
         self.run("ip", &["link", "add", port, "type", "veth", "peer", "name", device, "netns", &pid]);
         other
@@ -230,12 +230,6 @@ impl Host {
     pub fn try_ask(&self, request: &str) -> Result<String, String> {
         self.agent.lock().expect("another thread of this test has failed").ask(request)
     }
-}
-
-fn holder(own_users: bool) -> Command {
-    let mut command = Command::new("unshare");
-    command.arg(if own_users { "-rn" } else { "-n" });
-    command
 }
 
 fn address(text: &str) -> IpAddr {

@@ -82,6 +82,13 @@ impl Settings {
         self.finish(world.server.command(maker.daemon()))
     }
 
+    /// The same for our daemon, started by this.
+    pub fn command_by(&self, world: &World, wrapper: &[&str]) -> Command {
+        let mut command = world.server.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(Maker::Ours.daemon());
+        self.finish(command)
+    }
+
     /// The same for our daemon, with a file of its own in the place of one of the system's.
     pub fn command_with_file(&self, world: &World, place: &str, text: &str) -> Command {
         let file = self.dir.write(place.rsplit('/').next().unwrap_or(place), text);
