@@ -153,6 +153,7 @@ pub enum Step {
     /// Neighbouring ones for the same program and table are one transaction.
     Line(Line),
     Edit(Edit),
+    Pass(Pass),
     /// Asks for the number of the ruleset's last change.
     Generation,
     /// Asks for the handle of an nftables table: another one when somebody made it anew.
@@ -167,6 +168,7 @@ impl fmt::Display for Step {
             Step::Element(verb, element) => write!(f, "{verb} {}", element.bare()),
             Step::Line(line) => line.fmt(f),
             Step::Edit(edit) => edit.fmt(f),
+            Step::Pass(pass) => pass.fmt(f),
             Step::Generation => f.write_str("get generation"),
             Step::Handle(family, table) => write!(f, "get handle of table {family} {table}"),
         }
@@ -190,6 +192,21 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.trim_end_matches("-restore");
         write!(f, "{program} -t {} {}", self.table, self.text)
+    }
+}
+
+/// A command of iptables that firewalld carries out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// `ipv4`
+    pub protocol: &'static str,
+    pub args: Vec<String>,
+}
+
+/// As the command that would do it.
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "firewall-cmd --direct --passthrough {} {}", self.protocol, self.args.join(" "))
     }
 }
 

@@ -24,6 +24,35 @@ pub enum Error {
     #[error("{program} refused '{step}': {said}")]
     Refused { program: &'static str, step: String, said: String },
 
+    #[error(
+        "cannot reach the system bus at {place}, on which firewalld is; start dbus, or name another firewall with FIREWALL"
+    )]
+    NoBus {
+        place: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error(
+        "the system bus has no path in DBUS_SYSTEM_BUS_ADDRESS: '{address}'; unset it, or write unix:path=/run/dbus/system_bus_socket"
+    )]
+    BusAddress { address: String },
+
+    #[error(
+        "firewalld is not running; start it with 'systemctl start firewalld', or name another firewall with FIREWALL"
+    )]
+    NotRunning,
+
+    #[error("this firewalld has no direct rules any more; write FIREWALL nftables")]
+    NoDirect,
+
+    #[error("the system bus broke off at '{step}'")]
+    Hung {
+        step: String,
+        #[source]
+        source: io::Error,
+    },
+
     #[error("cannot speak to the kernel's nf_tables")]
     Socket(#[source] io::Error),
 

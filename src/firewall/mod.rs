@@ -12,6 +12,7 @@ mod backend;
 mod concern;
 mod ends;
 mod error;
+mod firewalld;
 mod forwarding;
 mod ipfw;
 mod iptables;
@@ -38,7 +39,7 @@ use crate::grant::{Grant, GrantId};
 use crate::net::Service;
 use crate::time::{Lifetime, Timestamp};
 
-pub use backend::{Backend, Change, Command, Element, Line, Output, Remains, SetUp, Step, Verb};
+pub use backend::{Backend, Change, Command, Element, Line, Output, Pass, Remains, SetUp, Step, Verb};
 pub use concern::Concern;
 pub use error::Error;
 pub use forwarding::forwarding;

@@ -1,4 +1,4 @@
-//! The only file here that acts: runs programs, and speaks to the kernel.
+//! What acts here: runs programs, and speaks to the kernel and, through `firewalld/`, to firewalld.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -14,8 +14,9 @@ use rustix::net::netlink::{self as netlink_socket, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with};
 use rustix::process::{Pid, Signal};
 
-use super::backend::{Command, Element, Line, Output, Step, Verb};
+use super::backend::{Command, Element, Line, Output, Pass, Step, Verb};
 use super::error::Error;
+use super::firewalld::Firewalld;
 use super::iptables;
 use super::known::BackendName;
 use super::listed::{Edit, Part};
@@ -75,7 +76,11 @@ impl System {
         if output.status.success() {
             return Ok(Output::Text(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
-        Err(Error::Refused { program: command.program, step: step(), said: shorten(&output.stderr, output.status) })
+        let said = match shorten(&String::from_utf8_lossy(&output.stderr)) {
+            said if said.is_empty() => format!("nothing, but ended with {}", output.status),
+            said => said,
+        };
+        Err(Error::Refused { program: command.program, step: step(), said })
     }
 
     /// All of the lines or none. What is said then is said of the line that was refused.
@@ -89,6 +94,15 @@ impl System {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// By the connection to firewalld that is open, if one is.
+    fn pass(&self, firewalld: &mut Option<Firewalld>, pass: &Pass) -> Result<Output, Error> {
+        let firewalld = match firewalld {
+            Some(open) => open,
+            none => none.insert(Firewalld::connect(self.patience)?),
+        };
+        firewalld.pass(pass).map(Output::Text)
     }
 
     /// Lists, and does what follows from that.
@@ -124,6 +138,7 @@ impl System {
 impl Runner for System {
     fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Failed> {
         let mut outputs = Vec::with_capacity(steps.len());
+        let mut firewalld = None;
         while let Some(step) = steps.get(outputs.len()) {
             let changes = leading_changes(&steps[outputs.len()..]);
             let result = match step {
@@ -133,6 +148,7 @@ impl Runner for System {
                     continue;
                 }
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
+                Step::Pass(pass) => self.pass(&mut firewalld, pass).map(|output| vec![output]),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
                 Step::Handle(family, table) => {
@@ -290,12 +306,11 @@ fn read_all(from: Option<impl Read>, _until_done: Sender<()>) -> io::Result<Vec<
     Ok(bytes)
 }
 
-/// The first lines of what a program complained, on one line.
-fn shorten(stderr: &[u8], status: process::ExitStatus) -> String {
-    let text = String::from_utf8_lossy(stderr);
+/// The first lines of a complaint, on one line.
+pub fn shorten(text: &str) -> String {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('^'));
     let said: Vec<String> = lines.by_ref().take(3).map(|line| line.chars().take(200).collect()).collect();
-    if said.is_empty() { format!("nothing, but ended with {status}") } else { said.join("; ") }
+    said.join("; ")
 }
 
 /// A socket to the kernel's nf_tables. It answers while it is asked: when sending has returned, the answer is there.

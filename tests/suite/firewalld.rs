@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::PATIENCE;
 use crate::support::firewalld::{By, Firewalld};
 use crate::support::netns::{CLIENT, CLIENT_V6, Road, SERVER, SERVER_V6, World};
-use crate::support::peers::{Client, Daemon, Maker, Settings};
+use crate::support::peers::{Client, Daemon, Maker, READY, Settings, bounded, said};
 use crate::support::scene::{OTHER_PORT, PORT, access};
 
 #[test]
@@ -54,7 +55,7 @@ fn while_firewalld_is_stopped_a_knock_is_told_to_have_failed_and_the_next_after_
     let daemon = scene.daemon();
     scene.firewalld.stop();
     scene.knock(SERVER);
-    daemon.logs.expect(&["FirewallD is not running"]);
+    daemon.logs.expect(&["firewalld is not running"]);
     daemon.logs.expect(&["reason=failed"]);
     scene.firewalld.run(&scene.world.server);
     let road = scene.world.v4();
@@ -76,7 +77,7 @@ impl Scene {
         let world = World::new();
         world.serve(&[PORT, OTHER_PORT]);
         let firewalld = Firewalld::start(&world.server, by);
-        let settings = Settings::new(&world, &(firewalld.conf() + conf), &access(PORT, lifetime));
+        let settings = Settings::new(&world, &format!("{}{conf}", firewalld.conf()), &access(PORT, lifetime));
         let rc = |server: &str, allow: &str| {
             let keys = format!("KEY key-of-{PORT}\nHMAC_KEY tag-of-{PORT}\n");
             format!("[{server}]\nSPA_SERVER {server}\nALLOW_IP {allow}\nACCESS tcp/{PORT}\n{keys}")
@@ -86,7 +87,11 @@ impl Scene {
     }
 
     fn daemon(&self) -> Daemon {
-        Daemon::start(&self.world, Maker::Ours, &self.settings)
+        let mut command = self.settings.command(&self.world, Maker::Ours);
+        command.arg("-f").envs([self.firewalld.bus()]);
+        let daemon = Daemon::follow(command);
+        daemon.logs.expect(&[READY]);
+        daemon
     }
 
     fn knock(&self, server: &str) -> Instant {
@@ -103,7 +108,9 @@ impl Scene {
     }
 
     fn listed(&self) -> String {
-        self.settings.list(&self.world)
+        let mut command = self.settings.command(&self.world, Maker::Ours);
+        command.arg("--fw-list").envs([self.firewalld.bus()]);
+        said(&bounded(command, PATIENCE))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::restore;
 use super::text::Version;
-use crate::firewall::{Command, Line, Step};
+use crate::firewall::{Command, Line, Pass, Step};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tongue {
     /// `iptables-restore`: many changes are one transaction.
     Restore,
-    /// `firewall-cmd --direct --passthrough`: one after the other, by firewalld's hand.
+    /// firewalld's direct rules: one after the other, by its hand.
     Firewalld,
 }
 
@@ -81,8 +81,8 @@ impl Tongue {
 
 fn pass(version: Version, table: &str, text: &str) -> Step {
     let protocol = if version == Version::V4 { "ipv4" } else { "ipv6" };
-    let args = ["--direct", "--passthrough", protocol, "-t", table];
-    Step::Command(Command::new("firewall-cmd", args.into_iter().chain(text.split(' '))))
+    let args = ["-t", table].into_iter().chain(text.split(' ')).map(str::to_owned).collect();
+    Step::Pass(Pass { protocol, args })
 }
 
 /// There for a moment at start.

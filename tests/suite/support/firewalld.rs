@@ -90,18 +90,17 @@ impl Firewalld {
     }
 
     /// What `fwknopd.conf` says about it.
-    pub fn conf(&self) -> String {
+    pub fn conf(&self) -> &'static str {
         match self.by {
-            By::Iptables => format!("FIREWALL firewalld;\nFIREWALL_EXE {};\n", self.program().display()),
-            By::Nftables => "FIREWALL nftables;\n".to_owned(),
+            By::Iptables => "FIREWALL firewalld;\n",
+            By::Nftables => "FIREWALL nftables;\n",
         }
     }
 
-    /// For `FIREWALL_EXE`: `firewall-cmd` that finds its bus and its libraries whatever its environment.
-    fn program(&self) -> PathBuf {
-        let words = self.environment().map(|(name, value)| format!("{name}='{value}'")).join(" ");
-        let body = format!("{words} exec '{}' \"$@\"", place("usr/bin/firewall-cmd").display());
-        self.dir.script("firewall-cmd", &body)
+    /// Where the bus is, for whoever asks the environment.
+    pub fn bus(&self) -> (&'static str, String) {
+        let [bus, ..] = self.environment();
+        bus
     }
 
     fn environment(&self) -> [(&'static str, String); 3] {
