@@ -2,6 +2,11 @@
 //! works twice. With nftables it is there as a whole or not at all; iptables changes one table after the other, and what lets
 //! packets through comes first, which alone leads nowhere. strace kills the daemon before a system call of our choice.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use super::{FORWARD, FORWARDING, held};
 use crate::control::grants;
 use crate::support::gateway::Wall;
@@ -19,9 +24,7 @@ fn while_a_grant_is_opened() {
             site.knock();
             let done = within(PATIENCE, || !daemon.lives() || daemon.logs.text().contains("open    "));
             assert!(done, "{wall:?}, {step:?}: {}", daemon.logs.text());
-            if !died(&mut daemon) {
-                drop(tracer);
-                daemon.stop();
+            if survived(daemon, tracer) {
                 return None;
             }
             let left = site.left_by_the_dead();
@@ -52,16 +55,14 @@ fn while_a_grant_is_closed() {
     Wall::each(|wall| {
         let site = Site::new(wall);
         let found = site.at_each_step(|step| {
-            let mut daemon = site.scene.daemon();
+            let daemon = site.scene.daemon();
             site.knock();
             daemon.logs.expect(&["open    "]);
             let tracer = site.kills_before(step, &daemon);
             let id = daemon.logs.text().split("grant=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
             let (output, said) = grants(&site.scene, &["close", &id, "--yes"]);
-            if !died(&mut daemon) {
-                drop(tracer);
+            if survived(daemon, tracer) {
                 assert!(output.status.success(), "{wall:?}: {said}");
-                daemon.stop();
                 return None;
             }
             let left = site.left_by_the_dead();
@@ -125,7 +126,7 @@ impl Site {
     fn left_by_the_dead(&self) -> usize {
         let mut last = held(&self.scene);
         within(PATIENCE, || {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
             std::mem::replace(&mut last, held(&self.scene)) == last
         });
         let by_halves = self.scene.wall != Wall::Nftables;
@@ -140,9 +141,16 @@ impl Site {
     }
 }
 
-/// Whether the daemon is dead, or about to be.
-fn died(daemon: &mut Daemon) -> bool {
-    within(std::time::Duration::from_millis(200), || !daemon.lives())
+/// Whether the daemon came to a clean end, when nobody killed it until then.
+fn survived(mut daemon: Daemon, tracer: Daemon) -> bool {
+    if within(Duration::from_millis(200), || !daemon.lives()) {
+        return false;
+    }
+    drop(tracer);
+    daemon.signal(Signal::TERM);
+    let status = daemon.ended();
+    assert!(status.success() || status.signal() == Some(Signal::KILL.as_raw()), "{status}: {}", daemon.logs.text());
+    status.success()
 }
 
 /// The how manieth call of which kind.
