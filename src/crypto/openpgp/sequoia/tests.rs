@@ -568,6 +568,22 @@ proptest! {
     fn junk_is_refused(junk in proptest::collection::vec(any::<u8>(), 0..600)) {
         let (keys, _, _) = scene();
         prop_assert_eq!(keys.open(&junk, NOW).unwrap_err(), Reason::GpgDecrypt);
-        prop_assert!(Keys::default().add(&junk, None, NOW).is_err());
+        // A few bytes can be a bare public key: it has no user id, decrypts nothing, and signs for nobody.
+        let mut others = Keys::default();
+        if others.add(&junk, None, NOW).is_ok() {
+            prop_assert_eq!(others.decrypting().count(), 0);
+            for (key, _) in others.certificates() {
+                prop_assert!(others.standing(&key, NOW).is_some());
+            }
+        }
     }
+}
+
+#[test]
+fn a_bare_public_key_is_worth_nothing() {
+    let mut keys = Keys::default();
+    assert!(keys.add(&[198, 7, 4, 0, 0, 0, 0, 4, 0], None, NOW).is_ok());
+    assert_eq!((keys.certificates().count(), keys.decrypting().count()), (1, 0));
+    let key = keys.certificates().next().unwrap().0;
+    assert!(keys.standing(&key, NOW).is_some());
 }
