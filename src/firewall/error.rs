@@ -30,13 +30,8 @@ pub enum Error {
     NoBus {
         place: String,
         #[source]
-        source: io::Error,
+        source: Box<zbus::Error>,
     },
-
-    #[error(
-        "the system bus has no path in DBUS_SYSTEM_BUS_ADDRESS: '{address}'; unset it, or write unix:path=/run/dbus/system_bus_socket"
-    )]
-    BusAddress { address: String },
 
     #[error(
         "firewalld is not running; start it with 'systemctl start firewalld', or name another firewall with FIREWALL"
@@ -50,7 +45,7 @@ pub enum Error {
     Hung {
         step: String,
         #[source]
-        source: io::Error,
+        source: Box<zbus::Error>,
     },
 
     #[error("cannot speak to the kernel's nf_tables")]

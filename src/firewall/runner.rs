@@ -1,4 +1,4 @@
-//! What acts here: runs programs, and speaks to the kernel and, through `firewalld/`, to firewalld.
+//! What acts here: runs programs, and speaks to the kernel and, through `firewalld.rs`, to firewalld.
 
 use std::env;
 use std::io::{self, Read, Write};
