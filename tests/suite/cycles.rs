@@ -62,8 +62,8 @@ fn variables_are_filled_in_as_by_the_original() {
 fn the_environment_says_who_what_and_until_when() {
     let site = Site::new();
     let user = if has_other_users() { "nobody" } else { "root" };
-    let look =
-        site.files.script("look", &format!("(id -un; env) > {}/$FWKNOP_CYCLE; exit 3", site.files.path().display()));
+    let seen = format!("{}/$FWKNOP_CYCLE", site.files.path().display());
+    let look = site.files.script("look", &format!("(id -un; env) > {seen}; chmod 644 {seen}; exit 3"));
     site.access(&format!(
         "CMD_CYCLE_OPEN {0} 'a b'\nCMD_CYCLE_CLOSE {0}\nCMD_CYCLE_TIMER 600\nMAX_FW_TIMEOUT 2\nCMD_EXEC_USER {user}\n",
         look.display()
