@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::openpgp::matrix::specimens::specimen;
+use crate::support::gateway::Wall;
 use crate::support::gpg::{Home, Key, keys};
 use crate::support::netns::{CLIENT, SERVER, World};
 use crate::support::peers::{Client, Daemon, Maker, Settings, bounded, said};
@@ -29,13 +30,17 @@ struct Team {
 
 impl Team {
     fn new() -> Self {
+        Self::behind(Wall::Nftables)
+    }
+
+    fn behind(wall: Wall) -> Self {
         let world = World::new();
         world.serve(&[ANNA, BEN]);
-        world.drop_by_nftables();
+        wall.drop(&world.server, "accept");
         let keys = keys();
         let home = Home::of(&[&keys.server_cv25519], &[]);
         let clients = Home::of(&[&keys.client_ed25519, &keys.client_rsa], &[&keys.server_cv25519]);
-        let conf = format!("GPG_HOME_DIR {};\n", home.path().display());
+        let conf = format!("{}GPG_HOME_DIR {};\n", wall.conf(), home.path().display());
         let settings = Settings::new(&world, &conf, "");
         fs::create_dir(settings.path("users")).unwrap();
         fs::set_permissions(settings.path("users"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -217,23 +222,37 @@ fn files_of_an_administrators_own_are_left_alone() {
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
-/// Whose a grant was stands in the firewall.
+/// Whose a grant was stands in the firewall, or in the store when there is no room for it in a rule.
 #[test]
-fn a_restart_does_not_forget_whose_a_grant_is() {
-    let (team, keys) = (Team::new(), keys());
-    let road = team.world.v4();
-    team.add("anna", &keys.client_ed25519, ANNA);
-    team.add("ben", &keys.client_rsa, BEN);
-    let daemon = team.daemon();
-    team.knock(&keys.client_ed25519, ANNA);
-    team.knock(&keys.client_rsa, BEN);
-    assert!(road.all_open(&[ANNA, BEN]), "{}", daemon.logs.text());
-    daemon.kill9();
-    let daemon = team.daemon();
-    team.done(&["user", "remove", "ben", "--yes"]);
-    assert!(road.closes(BEN, PATIENCE).is_some(), "{}", daemon.logs.text());
-    assert!(road.connects(ANNA), "another user's port was closed:\n{}", daemon.logs.text());
-    daemon.stop();
+fn a_crash_does_not_forget_whose_a_grant_is() {
+    Wall::each(|wall| {
+        let (team, keys) = (Team::behind(wall), keys());
+        let road = team.world.v4();
+        team.add("anna", &keys.client_ed25519, ANNA);
+        team.add("ben", &keys.client_rsa, BEN);
+        let daemon = team.daemon();
+        team.knock(&keys.client_ed25519, ANNA);
+        assert!(road.opens(ANNA), "{wall:?}: {}", daemon.logs.text());
+        // In rules of iptables one address and second belong to one grant.
+        std::thread::sleep(Duration::from_millis(1100));
+        team.knock(&keys.client_rsa, BEN);
+        assert!(road.opens(BEN), "{wall:?}: {}", daemon.logs.text());
+        daemon.kill9();
+        let daemon = team.daemon();
+        assert!(road.all_open(&[ANNA, BEN]), "{wall:?}: {}", daemon.logs.text());
+        team.done(&["user", "suspend", "ben", "--yes"]);
+        assert!(road.closes(BEN, PATIENCE).is_some(), "{wall:?}: {}", daemon.logs.text());
+        assert!(road.connects(ANNA), "{wall:?}: another user's port was closed:\n{}", daemon.logs.text());
+        // Also when it is done while no daemon runs.
+        team.done(&["user", "resume", "ben", "--yes"]);
+        team.knock(&keys.client_rsa, BEN);
+        assert!(road.opens(BEN), "{wall:?}: {}", daemon.logs.text());
+        daemon.kill9();
+        team.done(&["user", "remove", "ben", "--yes"]);
+        let daemon = team.daemon();
+        assert!(road.scan(&[ANNA, BEN]) == [ANNA], "{wall:?}: {}", daemon.logs.text());
+        daemon.stop();
+    });
 }
 
 /// A file that somebody broke by hand keeps the old settings, and says so.

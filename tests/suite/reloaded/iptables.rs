@@ -324,6 +324,11 @@ impl Scene {
     }
 
     fn one(&self, program: &str, command: &str) {
+        if command == "-X" {
+            // The daemon may have been quicker and be using its chain again.
+            self.world.server.try_run(&self.of_variant(program), &[command]);
+            return;
+        }
         self.world.server.run(&self.of_variant(program), &command.split(' ').collect::<Vec<_>>());
     }
 
