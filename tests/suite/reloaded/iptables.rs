@@ -67,7 +67,7 @@ fn comes_back(wall: Wall, deed: Deed) {
     let took = done.elapsed();
     println!("{wall:?}, {deed:?}: back after {took:?}");
     assert!(back, "{wall:?}, {deed:?}: {:#?}\n{}", scene.rules(), daemon.logs.text());
-    let limit = if wall == Wall::IptablesNft { Duration::from_secs(5) } else { Duration::from_secs(8) };
+    let limit = if wall == Wall::IptablesNft { Duration::from_secs(2) } else { Duration::from_secs(5) };
     assert!(took < limit, "{wall:?}, {deed:?}: {took:?}");
     daemon.logs.expect(&[&format!("{BACK}2)")]);
     assert!(scene.world.v4().connects(PORT) && scene.world.v6().connects(PORT), "{wall:?}, {deed:?}");
