@@ -111,9 +111,9 @@ pub struct SendArgs {
     /// Random destination port, 10000 to 65534
     #[arg(short = 'r', long)]
     rand_port: bool,
-    /// Send through an HTTP proxy (not supported yet)
+    /// Send through this HTTP proxy; implies -P http
     #[arg(short = 'H', long, value_name = "HOST[:PORT]")]
-    pub http_proxy: Option<String>,
+    http_proxy: Option<String>,
     /// User-Agent for HTTP and for -R [default: Fwknop/<version>]
     #[arg(short = 'u', long, value_name = "TEXT")]
     user_agent: Option<String>,
@@ -342,6 +342,7 @@ impl Args {
         list.text("SPA_SOURCE_PORT", &send.source_port, "--source-port");
         list.text("SPOOF_SOURCE_IP", &send.spoof_source, "--spoof-source");
         list.flag("RAND_PORT", send.rand_port, "--rand-port");
+        list.text("HTTP_PROXY", &send.http_proxy, "--http-proxy");
         list.text("HTTP_USER_AGENT", &send.user_agent, "--user-agent");
         list.flag("USE_WGET_USER_AGENT", send.use_wget_user_agent, "--use-wget-user-agent");
         list.flag("SERVER_RESOLVE_IPV4", send.server_resolve_ipv4, "--server-resolve-ipv4");

@@ -45,6 +45,10 @@ impl NatWish {
     pub fn new(host: &str, port: Option<Port>) -> Option<Self> {
         NatTarget::new(host, port.unwrap_or(Port::MIN)).map(|target| Self { host: target.host().to_owned(), port })
     }
+
+    pub fn into_parts(self) -> (String, Option<Port>) {
+        (self.host, self.port)
+    }
 }
 
 /// The port that is opened on the outside.

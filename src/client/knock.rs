@@ -1,6 +1,6 @@
 //! The main job: compose, seal, show, send.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 
 use super::address::Kinds;
@@ -11,7 +11,7 @@ use super::layers::Layers;
 use super::options::{Given, Options, Transport};
 use super::output::{complain, print, warn, write_private};
 use super::packet::Packet;
-use super::send::{FamilyChoice, Route};
+use super::send::{FamilyChoice, Route, Sent};
 use super::{Failure, user};
 use crate::config::Complaints;
 use crate::net::Port;
@@ -118,20 +118,37 @@ fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failur
             }
         };
     }
-    let (to, bytes) = transmit(options, packet, port)?;
+    let Sent { to, bytes, answer } = transmit(options, packet, port)?;
     if options.verbose > 0 {
         print(&format!("send_spa_packet: bytes sent: {bytes}\n"))?;
     }
     if options.verbose > 1 {
         print(&format!("sent to {to}\n"))?;
     }
-    Ok(())
+    match answer {
+        Some(answer) if answer.code().is_some_and(|code| (400..500).contains(&code) && code != NOT_FOUND) => {
+            warn(&format!(
+                "note: the proxy, or a server behind it, answered {answer}: the packet may not have arrived"
+            ));
+            Ok(())
+        }
+        Some(answer) if options.verbose > 1 => print(&format!("answered {answer}\n")),
+        _ => Ok(()),
+    }
 }
 
-fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<(SocketAddr, usize), Failure> {
+/// What a web server says to a packet.
+const NOT_FOUND: u16 = 404;
+
+fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<Sent, Failure> {
     let route = route(options, port);
     if options.send.transport == Transport::Http && !route.user_agent.starts_with("Fwknop") {
         warn("note: servers read a request only when its User-Agent begins with Fwknop, unless told otherwise");
+    }
+    if options.send.proxy.is_some() && options.ask.allow.is_some_and(|address| address.is_unspecified()) {
+        warn(
+            "note: with -s the server lets in the address it sees, which is that of the proxy\n     name yours with -a, or have it found with -R",
+        );
     }
     Ok(route.send(packet.text())?)
 }
@@ -149,6 +166,7 @@ pub(super) fn route(options: &Options, port: u16) -> Route<'_> {
             (false, false) => FamilyChoice::Ipv4First,
         },
         user_agent: options.send.user_agent.as_deref().unwrap_or(USER_AGENT),
+        proxy: options.send.proxy.as_ref(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod address;
 pub mod args;
 pub mod compose;
 pub mod gpg;
+pub mod http;
 pub mod keys;
 mod knock;
 mod last;
@@ -207,7 +208,6 @@ fn last_place(args: &Args) -> Option<PathBuf> {
 /// Options whose effect is missing are refused, never ignored.
 fn refuse_unbuilt(args: &Args) -> Result<(), Failure> {
     let unbuilt = [
-        (args.send.http_proxy.is_some(), "--http-proxy", "send with -P udp, tcp or http"),
         (args.send.icmp_type.is_some(), "--icmp-type", "send with -P udp, tcp or http"),
         (args.send.icmp_code.is_some(), "--icmp-code", "send with -P udp, tcp or http"),
     ];

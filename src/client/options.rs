@@ -10,7 +10,7 @@ use super::values::{self, Allow};
 use crate::config::EngineChoice;
 use crate::config::{Checked, Complaints, Fault};
 use crate::crypto::rijndael::Mode;
-use crate::net::PortSet;
+use crate::net::{Port, PortSet};
 use crate::secret::Secret;
 use crate::spa::{ClientTimeout, Digest};
 
@@ -72,8 +72,18 @@ pub struct SendOptions {
     pub random_port: bool,
     pub source_port: u16,
     pub transport: Transport,
+    /// Only with HTTP.
+    pub proxy: Option<Proxy>,
     pub ipv4_only: bool,
     pub user_agent: Option<String>,
+}
+
+/// Who passes an HTTP request on to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    pub host: String,
+    /// `None`: that of the server.
+    pub port: Option<Port>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,9 +336,9 @@ impl Reader<'_> {
         }
     }
 
-    fn send(&self) -> SendOptions {
+    fn send(&mut self) -> SendOptions {
+        let (transport, proxy) = self.transport();
         let layers = self.layers;
-        let transport = self.parsed("SPA_SERVER_PROTO", values::transport).unwrap_or(Transport::Udp);
         let port = |name| layers.number(name).and_then(|port| u16::try_from(port).ok());
         let usual = if transport == Transport::Http { 80 } else { crate::net::DEFAULT_SPA_PORT };
         SendOptions {
@@ -337,8 +347,33 @@ impl Reader<'_> {
             random_port: layers.flag("RAND_PORT"),
             source_port: port("SPA_SOURCE_PORT").unwrap_or(0),
             transport,
+            proxy,
             ipv4_only: layers.flag("SERVER_RESOLVE_IPV4"),
             user_agent: layers.text("HTTP_USER_AGENT").map(str::to_owned),
+        }
+    }
+
+    /// A proxy means HTTP, unless a stronger layer wants something else.
+    fn transport(&mut self) -> (Transport, Option<Proxy>) {
+        let proxy = self.parsed("HTTP_PROXY", values::proxy);
+        let deciding = self.layers.strongest_first().find_map(|layer| {
+            match (layer.said("SPA_SERVER_PROTO"), layer.said("HTTP_PROXY")) {
+                (None, None) => None,
+                both => Some(both),
+            }
+        });
+        match deciding {
+            None => (Transport::Udp, None),
+            Some((None, _)) => (Transport::Http, proxy),
+            Some((Some(proto), beside)) => {
+                // What cannot be read has been complained about.
+                let transport = proto.text().and_then(|text| values::transport(text).ok()).unwrap_or(Transport::Udp);
+                if let (false, Some(said)) = (transport == Transport::Http, beside) {
+                    let what = format!("a proxy carries HTTP, not {}", transport.name());
+                    self.complaints.error(said.place, what, "leave out the proxy, or the other transport");
+                }
+                (transport, proxy.filter(|_| transport == Transport::Http))
+            }
         }
     }
 
@@ -435,6 +470,21 @@ mod tests {
         assert_eq!(resolved(&[&[]], false).send.port, 62201);
         assert_eq!(resolved(&[&[("SPA_SERVER_PROTO", "HTTP")]], false).send.port, 80);
         assert_eq!(resolved(&[&[("SPA_SERVER_PROTO", "http"), ("SPA_SERVER_PORT", "62201")]], false).send.port, 62201);
+    }
+
+    #[test]
+    fn a_proxy_means_http_unless_a_stronger_layer_says_otherwise() {
+        let proxy = ("HTTP_PROXY", "proxy.example:3128");
+        for (each, transport, is_used) in [
+            (&[&[proxy][..]][..], Transport::Http, true),
+            (&[&[("SPA_SERVER_PROTO", "udp")], &[proxy]], Transport::Http, true),
+            (&[&[proxy], &[("SPA_SERVER_PROTO", "tcp")]], Transport::Tcp, false),
+            (&[&[proxy], &[("SPA_SERVER_PROTO", "http")]], Transport::Http, true),
+            (&[&[("SPA_SERVER_PROTO", "http")]], Transport::Http, false),
+        ] {
+            let send = resolved(each, false).send;
+            assert_eq!((send.transport, send.proxy.is_some()), (transport, is_used), "{each:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Sending: over UDP, TCP or HTTP, IPv4 and IPv6. Success means "handed to the kernel"; nothing is ever received back.
+//! Sending: over UDP, TCP or HTTP, IPv4 and IPv6. Success means "handed to the kernel", or to a proxy; a server never sends
+//! anything back.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
@@ -7,8 +8,10 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::address::Kinds;
-use super::options::Transport;
+use super::http::{Answer, Http};
+use super::options::{Proxy, Transport};
 use super::room;
+use crate::net::Port;
 
 /// Where and how a packet goes.
 #[derive(Debug)]
@@ -21,6 +24,16 @@ pub struct Route<'a> {
     pub transport: Transport,
     pub family: FamilyChoice,
     pub user_agent: &'a str,
+    pub proxy: Option<&'a Proxy>,
+}
+
+/// What became of a packet.
+#[derive(Debug)]
+pub struct Sent {
+    pub to: SocketAddr,
+    pub bytes: usize,
+    /// Of a proxy, or of a web server behind it.
+    pub answer: Option<Answer>,
 }
 
 /// Which addresses of a name are tried, and which first.
@@ -39,10 +52,20 @@ pub enum SendError {
         #[source]
         source: io::Error,
     },
+    #[error("the proxy '{host}' cannot be found: packet not sent\n     check the name given with -H")]
+    ResolveProxy {
+        host: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the proxy wants a password ({answer}): packet not sent\n     use a proxy that asks for none, or send without one"
+    )]
+    ProxyPassword { answer: Answer },
     #[error("the server '{host}' has no IPv4 address: packet not sent\n     leave out --server-resolve-ipv4")]
     NoIpv4 { host: String },
     #[error(
-        "nothing can be sent to {to}: packet not sent\n     check the route and, for tcp and http, whether the server listens"
+        "nothing can be sent to {to}: packet not sent\n     check the route and, for tcp and http, whether the server or the proxy listens"
     )]
     Send {
         to: SocketAddr,
@@ -60,57 +83,79 @@ pub enum SendError {
 impl Route<'_> {
     /// So many characters of a packet arrive in one piece.
     pub fn room(&self) -> usize {
-        room::room(self.transport, self.host, self.http_request("").len())
+        room::room(self.transport, self.host, self.http().request("").len())
     }
 
-    /// Sends `text`, trying the server's addresses in turn. Returns where it went and how many bytes.
-    pub fn send(&self, text: &str) -> Result<(SocketAddr, usize), SendError> {
+    /// Sends `text`, trying the addresses of the server, or of the proxy, in turn.
+    pub fn send(&self, text: &str) -> Result<Sent, SendError> {
         let payload = match self.transport {
             Transport::Udp | Transport::Tcp => text.to_owned(),
-            Transport::Http => self.http_request(text),
+            Transport::Http => self.http().request(text),
         };
         let mut last = None;
         for to in self.addresses()? {
             match self.send_to(to, payload.as_bytes()) {
-                Ok(()) => return Ok((to, payload.len())),
+                Ok(answer) => return Ok(Sent { to, bytes: payload.len(), answer }),
                 Err(error) => last = Some(error),
             }
         }
         let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
-        Err(last.unwrap_or_else(|| SendError::Resolve { host: self.host.to_owned(), source: none() }))
+        Err(last.unwrap_or_else(|| self.not_found(none())))
     }
 
-    /// Of which kinds the server's addresses are.
+    /// Of which kinds the server's addresses are. Which of them a proxy takes is not known.
     pub fn kinds(&self) -> Result<Kinds, SendError> {
+        if self.proxy.is_some() {
+            return Ok(Kinds { v4: true, v6: true });
+        }
         let addresses = self.addresses()?;
         Ok(Kinds { v4: addresses.iter().any(SocketAddr::is_ipv4), v6: addresses.iter().any(SocketAddr::is_ipv6) })
     }
 
+    fn http(&self) -> Http<'_> {
+        Http { host: self.host, user_agent: self.user_agent, proxy: self.proxy }
+    }
+
+    /// Where connections go.
+    fn peer(&self) -> (&str, u16) {
+        match self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port.map_or(self.port, Port::get)),
+            None => {
+                (self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(self.host), self.port)
+            }
+        }
+    }
+
     fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
-        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(self.host);
-        let failed = |source| SendError::Resolve { host: host.to_owned(), source };
-        let found: Vec<SocketAddr> = (host, self.port).to_socket_addrs().map_err(failed)?.collect();
-        let found = ordered(found, self.family);
+        let found = self.peer().to_socket_addrs().map_err(|source| self.not_found(source))?;
+        let found = ordered(found.collect(), self.family);
         match (found.is_empty(), self.family) {
-            (true, FamilyChoice::Ipv4Only) => Err(SendError::NoIpv4 { host: host.to_owned() }),
+            (true, FamilyChoice::Ipv4Only) => Err(SendError::NoIpv4 { host: self.peer().0.to_owned() }),
             _ => Ok(found),
         }
     }
 
-    fn send_to(&self, to: SocketAddr, payload: &[u8]) -> Result<(), SendError> {
+    fn not_found(&self, source: io::Error) -> SendError {
+        let host = self.peer().0.to_owned();
+        match self.proxy {
+            Some(_) => SendError::ResolveProxy { host, source },
+            None => SendError::Resolve { host, source },
+        }
+    }
+
+    fn send_to(&self, to: SocketAddr, payload: &[u8]) -> Result<Option<Answer>, SendError> {
         let failed = |source| SendError::Send { to, source };
         match self.transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind(self.source(to)).map_err(|source| self.bind_error(to, source))?;
-                socket.connect(to).and_then(|()| socket.send(payload)).map_err(failed)?;
+                socket.connect(to).and_then(|()| socket.send(payload)).map(|_| None).map_err(failed)
             }
-            Transport::Tcp | Transport::Http => {
-                let mut stream = self.connect(to)?;
-                // In one write, so in one segment: a server that captures does not reassemble.
-                stream.write_all(payload).map_err(failed)?;
-            }
+            Transport::Tcp => self.connect(to)?.write_all(payload).map(|()| None).map_err(failed),
+            Transport::Http => match self.http().send(&mut self.connect(to)?, payload).map_err(failed)? {
+                Some(answer) if answer.code() == Some(PROXY_PASSWORD) => Err(SendError::ProxyPassword { answer }),
+                answer => Ok(answer),
+            },
         }
-        Ok(())
     }
 
     fn connect(&self, to: SocketAddr) -> Result<TcpStream, SendError> {
@@ -142,16 +187,10 @@ impl Route<'_> {
             port => SendError::SourcePort { port, source },
         }
     }
-
-    /// `spec/wire.md` 8.3: byte for byte what the original sends, but for the name in `User-Agent`.
-    fn http_request(&self, text: &str) -> String {
-        let target = text.replace('+', "-").replace('/', "_");
-        let (host, agent) = (self.host, self.user_agent);
-        format!(
-            "GET /{target} HTTP/1.0\r\nUser-Agent: {agent}\r\nAccept: */*\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        )
-    }
 }
+
+/// Proxy Authentication Required.
+const PROXY_PASSWORD: u16 = 407;
 
 /// The original knows IPv4 only, so its servers are found there: IPv6 comes first only for requests no such server reads.
 fn ordered(mut found: Vec<SocketAddr>, family: FamilyChoice) -> Vec<SocketAddr> {
@@ -176,20 +215,5 @@ mod tests {
         assert_eq!(shown(FamilyChoice::Ipv4Only), "192.0.2.1 192.0.2.2");
         assert_eq!(shown(FamilyChoice::Ipv4First), "192.0.2.1 192.0.2.2 2001:db8::1 2001:db8::2");
         assert_eq!(shown(FamilyChoice::Ipv6First), "2001:db8::1 2001:db8::2 192.0.2.1 192.0.2.2");
-    }
-
-    #[test]
-    fn the_http_request_is_that_of_the_original() {
-        let route = Route {
-            host: "127.0.0.1",
-            port: 80,
-            source_port: 0,
-            transport: Transport::Http,
-            family: FamilyChoice::Ipv4First,
-            user_agent: "Fwknop/2.6.10",
-        };
-        let expected = "GET /a-b_c HTTP/1.0\r\nUser-Agent: Fwknop/2.6.10\r\nAccept: */*\r\nHost: 127.0.0.1\r\n\
-            Connection: close\r\n\r\n";
-        assert_eq!(route.http_request("a+b/c"), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::address;
 use super::compose::{NatWish, TimeOffset};
 use super::layers::Layers;
-use super::options::Transport;
+use super::options::{Proxy, Transport};
 use crate::config::{Complaints, Fault};
 use crate::net::parse_port;
 
@@ -23,6 +23,7 @@ pub fn check(layers: &Layers, complaints: &mut Complaints) {
     check("NAT_ACCESS", |text| nat_target(text).err());
     check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
     check("SPA_SERVER_PROTO", |text| transport(text).err());
+    check("HTTP_PROXY", |text| proxy(text).err());
 }
 
 /// Whom to let in.
@@ -60,6 +61,25 @@ pub fn transport(text: &str) -> Result<Transport, Fault> {
 
 /// `host:port`, `host,port`, `host`, and `[2001:db8::1]:port` for IPv6.
 pub fn nat_target(text: &str) -> Result<NatWish, Fault> {
+    host_and_port(text, "write host:port, with an address or a host name; an IPv6 address in brackets")
+}
+
+/// `host:port` or `host`, perhaps behind `http://`.
+pub fn proxy(text: &str) -> Result<Proxy, Fault> {
+    let advice = "write host:port, of a proxy that asks for no password; an IPv6 address in brackets";
+    let place = match text.split_once("://") {
+        Some((scheme, place)) if scheme.eq_ignore_ascii_case("http") => place,
+        Some((scheme, _)) => return Err(Fault::new(format!("a proxy is not spoken to with {scheme}"), advice)),
+        None => text,
+    };
+    if place.contains('@') {
+        return Err(Fault::new("a proxy that asks for a password cannot be used", advice));
+    }
+    let (host, port) = host_and_port(place.strip_suffix('/').unwrap_or(place), advice)?.into_parts();
+    Ok(Proxy { host, port })
+}
+
+fn host_and_port(text: &str, advice: &'static str) -> Result<NatWish, Fault> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix([':', ',']).or((!rest.is_empty()).then_some(rest))),
         None => match text.split_once(',').or_else(|| text.rsplit_once(':')) {
@@ -67,7 +87,6 @@ pub fn nat_target(text: &str) -> Result<NatWish, Fault> {
             None => (text, None),
         },
     };
-    let advice = "write host:port, with an address or a host name; an IPv6 address in brackets";
     let port = match port {
         None => None,
         Some(port) => {
@@ -83,6 +102,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn proxies_are_read_as_the_original_reads_them() {
+        let read = |text| proxy(text).map(|proxy| (proxy.host, proxy.port.map(|port| port.get()))).ok();
+        for text in ["proxy.example:3128", "http://proxy.example:3128", "HTTP://proxy.example:3128/"] {
+            assert_eq!(read(text), Some(("proxy.example".into(), Some(3128))), "{text}");
+        }
+        assert_eq!(read("http://192.0.2.1"), Some(("192.0.2.1".into(), None)));
+        assert_eq!(read("[2001:db8::1]:8080"), Some(("2001:db8::1".into(), Some(8080))));
+        for bad in ["", "http://", "https://proxy.example", "proxy:0", "proxy:65536", "me:secret@proxy:3128", "a/b"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn nat_targets_are_read_as_they_are_written(host in "[a-z][a-z0-9.-]{0,9}|[0-9.]{1,12}|[0-9a-f:]{2,9}", port: u16) {
@@ -95,7 +127,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_readers_panic(text in ".{0,20}") {
-            let _ = (nat_target(&text), allow(&text), text.parse::<TimeOffset>());
+            let _ = (nat_target(&text), proxy(&text), allow(&text), text.parse::<TimeOffset>());
         }
     }
 }

@@ -59,6 +59,7 @@ static VARIABLES: &[Variable] = &[
     v("KEY_FILE", Kind::Path, "", Built, "file with encryption keys by destination"),
     v("HMAC_KEY_FILE", Kind::Path, "", Built, "file with HMAC keys by destination; turns the HMAC on"),
     v("NAT_ACCESS", Kind::Text, "", Built, "forward to this inner host[:port]"),
+    v("HTTP_PROXY", Kind::Text, "", Built, "HTTP proxy, host[:port]; the transport is then http (ours)"),
     v("HTTP_USER_AGENT", Kind::Text, "", Built, "User-Agent for http and for looking up the address"),
     v("RESOLVE_URL", Kind::Text, "", Built, "web service that tells our address"),
     v("SERVER_RESOLVE_IPV4", Kind::YesNo, "N", Built, "use only IPv4 addresses of the server's name"),

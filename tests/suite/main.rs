@@ -29,5 +29,6 @@ mod openpgp;
 mod reloaded;
 mod resilience;
 mod stories;
+mod transports;
 mod users;
 mod vectors;

@@ -1,6 +1,6 @@
 //! Real sockets, on the loopback device of a network namespace of the test's own.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
@@ -129,6 +129,14 @@ fn what_cannot_be_sent_is_said() {
                 &["-D", "127.0.0.1", "-P", "tcp"],
                 "nothing can be sent to 127.0.0.1:62201: packet not sent: Connection refused",
             ),
+            (
+                &["-D", "gate.example", "-H", "nosuch.invalid"],
+                "the proxy 'nosuch.invalid' cannot be found: packet not sent: ",
+            ),
+            (
+                &["-D", "gate.example", "-H", "127.0.0.1:3128"],
+                "nothing can be sent to 127.0.0.1:3128: packet not sent: Connection refused",
+            ),
             (&["-D", "192.0.2.1"], "nothing can be sent to 192.0.2.1:62201: packet not sent: Network is unreachable"),
         ] {
             let run = Home::new().run(&[&ASK[..], args].concat());
@@ -139,5 +147,57 @@ fn what_cannot_be_sent_is_said() {
         let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-S", "5353"]].concat());
         assert!(run.err.contains("the source port 5353 cannot be used: packet not sent"), "{}", run.err);
         drop(taken);
+    });
+}
+
+#[test]
+fn what_a_proxy_says_is_told_where_it_matters() {
+    inside("sending::what_a_proxy_says_is_told_where_it_matters", || {
+        let ask = |status: &'static str| {
+            let listener = TcpListener::bind("127.0.0.1:3128").unwrap();
+            let proxy = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut buffer = [0; 2000];
+                let length = stream.read(&mut buffer).unwrap();
+                // Where the client's end is shut before the answer, the read says so.
+                stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                assert!(stream.read(&mut [0]).is_err(), "the client does not wait");
+                stream.write_all(format!("HTTP/1.1 {status}\r\nVia: x\r\n\r\n").as_bytes()).unwrap();
+                String::from_utf8(buffer[..length].to_vec()).unwrap()
+            });
+            let args = ["--no-rc-file", "-A", "tcp/22", "-a", "192.0.2.7", "--key-rijndael", "key"];
+            let run = Home::new().run(&[&args[..], &["-D", "gate.example", "-H", "127.0.0.1:3128"]].concat());
+            let request = proxy.join().unwrap();
+            let (target, rest) = request.strip_prefix("GET http://gate.example/").unwrap().split_once(' ').unwrap();
+            assert!(rest.contains("\r\nHost: 127.0.0.1\r\n"), "{rest}");
+            assert!(is_good(&target.replace('-', "+").replace('_', "/")), "{target}");
+            run
+        };
+        let run = ask("407 Proxy Authentication Required");
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        let complaint =
+            "the proxy wants a password (407 Proxy Authentication Required): packet not sent\n     use a proxy";
+        assert!(run.err.contains(complaint), "{}", run.err);
+        let run = ask("403 Forbidden");
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let note = "note: the proxy, or a server behind it, answered 403 Forbidden: the packet may not have arrived";
+        assert!(run.err.contains(note), "{}", run.err);
+        for good in ["404 Not Found", "502 Bad Gateway", "200 OK"] {
+            let run = ask(good);
+            assert_eq!(run.code, Some(0), "{}", run.err);
+            assert!(!run.err.contains("answered"), "{}", run.err);
+        }
+    });
+}
+
+#[test]
+fn a_proxy_is_told_apart_from_the_client() {
+    inside("sending::a_proxy_is_told_apart_from_the_client", || {
+        let proxy = TcpListener::bind("127.0.0.1:80").unwrap();
+        let serves = std::thread::spawn(move || drop(proxy.accept().unwrap()));
+        let run = Home::new().run(&[&ASK[..], &["-D", "gate.example", "-H", "127.0.0.1"]].concat());
+        serves.join().unwrap();
+        let note = "note: with -s the server lets in the address it sees, which is that of the proxy\n     name yours";
+        assert!(run.code == Some(0) && run.err.contains(note), "{}", run.err);
     });
 }

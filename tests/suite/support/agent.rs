@@ -121,6 +121,7 @@ impl Helper {
         match words[..] {
             ["hello"] => Ok(String::new()),
             ["listen", port] => listen(port.parse()?),
+            ["proxy", from, port, kind] => proxy(from.parse()?, port.parse()?, kind == "strict"),
             ["scan", from, to, millis, ref ports @ ..] => {
                 let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
                 let open = scan(from.parse()?, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
@@ -253,6 +254,42 @@ fn listen(port: u16) -> Result<String, Failure> {
         }
     });
     Ok(String::new())
+}
+
+/// An HTTP proxy, as small as it can be: it asks the server from this address of ours, with a header of its own more.
+/// A strict one, as squid, asks nothing for a client that does not wait for the answer.
+fn proxy(from: IpAddr, port: u16, is_strict: bool) -> Result<String, Failure> {
+    let listener = TcpListener::bind(("::", port))?;
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            // Who asks for what cannot be had gets no answer.
+            let _ = pass_on(from, connection, is_strict);
+        }
+    });
+    Ok(String::new())
+}
+
+fn pass_on(from: IpAddr, mut asks: TcpStream, is_strict: bool) -> Result<(), Failure> {
+    let mut request = String::new();
+    let mut lines = BufReader::new(asks.try_clone()?);
+    while !request.ends_with("\r\n\r\n") && lines.read_line(&mut request)? > 0 {}
+    let (target, headers) =
+        request.strip_prefix("GET http://").and_then(|rest| rest.split_once(' ')).ok_or("no request")?;
+    let (place, path) = target.split_once('/').ok_or("no path")?;
+    let to: SocketAddr = place.parse().or_else(|_| format!("{place}:80").parse())?;
+    let headers: String =
+        headers.split_inclusive("\r\n").filter(|line| !line.starts_with("Host:") && *line != "\r\n").collect();
+    let request = format!("GET /{path} {headers}Host: {place}\r\nVia: 1.0 tiny\r\n\r\n");
+    let socket = connecting(from, to)?.ok_or("refused")?;
+    let end = Instant::now() + Duration::from_secs(5);
+    let waits = !is_strict || !ready(&asks, PollFlags::IN, Instant::now() + Duration::from_millis(100))?;
+    if waits && ready(&socket, PollFlags::OUT, end)? {
+        let mut server = TcpStream::from(socket);
+        server.set_nonblocking(false)?;
+        server.write_all(request.as_bytes())?;
+        asks.write_all(b"HTTP/1.0 504 Gateway Time-out\r\n\r\n")?;
+    }
+    Ok(())
 }
 
 /// Connects within `limit`, and reads what address of ours the service sees.
