@@ -382,6 +382,11 @@ impl Gate {
         self.grants.iter()
     }
 
+    /// What is open for this address, in the order in which it was opened.
+    pub fn grants_for(&self, allow: IpAddr) -> impl Iterator<Item = &Grant> {
+        self.grants.of_address(allow)
+    }
+
     /// Grows whenever something is opened or closed.
     pub fn changes(&self) -> u64 {
         self.grants.changes()

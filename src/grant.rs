@@ -59,6 +59,15 @@ impl Grant {
         self.certificate.as_ref() == Some(key) || self.knock.as_ref().is_some_and(by)
     }
 
+    /// Whether the same key opened both. Of what a former daemon left that may not be known.
+    fn is_by_same_key(&self, newer: &Grant) -> bool {
+        match (&self.certificate, &self.knock) {
+            (Some(key), _) => newer.certificate.as_ref() == Some(key),
+            (None, Some(knock)) => newer.knock.as_ref().is_some_and(|newer| newer.mark == knock.mark),
+            (None, None) => true,
+        }
+    }
+
     /// Whether a stanza of this name, or one of several in a file of this name, opened it.
     pub fn is_by_stanza(&self, name: &str) -> bool {
         let fits = |rest: &str| rest.is_empty() || rest.starts_with('#');
@@ -151,9 +160,12 @@ impl GrantTable {
         self.last = self.last.max(id);
     }
 
-    /// Takes out the grants that `newer` makes superfluous: same address, no other services, no later end.
+    /// Takes out the grants that `newer` makes superfluous: same address, no other services, no later end, and opened by the
+    /// same key, since what others have open stays theirs when this one is closed. What one command closes, whoever opened
+    /// it, is closed once.
     pub fn superseded_by(&mut self, newer: &Grant) -> Vec<Grant> {
-        let over = self.covered_by(newer).filter(|older| older.until <= newer.until);
+        let same = |older: &&Grant| newer.cycle().is_some() || older.is_by_same_key(newer);
+        let over = self.covered_by(newer).filter(|older| older.until <= newer.until).filter(same);
         let ids: Vec<GrantId> = over.map(|older| older.id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
@@ -162,8 +174,13 @@ impl GrantTable {
     pub fn covered_by(&self, newer: &Grant) -> impl Iterator<Item = &Grant> {
         let covered =
             |older: &&Grant| older.id != newer.id && older.at == newer.at && newer.access.covers(&older.access);
-        let same_address = self.by_address.range((newer.allow, GrantId(0))..=(newer.allow, GrantId(u64::MAX)));
-        same_address.filter_map(|(_, id)| self.open.get(id)).filter(covered)
+        self.of_address(newer.allow).filter(covered)
+    }
+
+    /// Those for this address, in the order of their numbers.
+    pub fn of_address(&self, allow: IpAddr) -> impl Iterator<Item = &Grant> {
+        let same = self.by_address.range((allow, GrantId(0))..=(allow, GrantId(u64::MAX)));
+        same.filter_map(|(_, id)| self.open.get(id))
     }
 
     /// Takes out what is meant.
@@ -317,6 +334,35 @@ mod tests {
         let by = |name: &str| named(name).is_by_stanza("alice");
         assert!(by("alice") && by("alice#2") && !by("alice2") && !by("bob"));
         assert!(grant.is_signed_by(&key(1)) && grant.is_signed_by(&key(2)) && !grant.is_signed_by(&key(3)));
+    }
+
+    #[test]
+    fn a_newer_grant_replaces_none_of_another_key() {
+        let by = |mark: u8, grant: Grant| {
+            let knock = Knock {
+                stanza: StanzaId(1),
+                name: "access".into(),
+                mark: Some(KeyMark([mark; 16])),
+                user: "alice".into(),
+                signer: Signer::SharedKey,
+                origin: Origin::udp("192.0.2.1".parse().unwrap()),
+            };
+            Grant { knock: Some(knock), ..grant }
+        };
+        let mut table = GrantTable::default();
+        table.insert(by(1, grant(1, "192.0.2.1", "tcp/22", 110)));
+        table.insert(by(2, grant(2, "192.0.2.1", "tcp/22", 110)));
+        // Left by a former daemon.
+        table.insert(grant(3, "192.0.2.1", "tcp/22", 110));
+        let signed = Fingerprint::from_bytes(&[7; 20]);
+        table.insert(Grant { certificate: signed.clone(), ..grant(4, "192.0.2.1", "tcp/22", 110) });
+        let newer = by(2, grant(5, "192.0.2.1", "tcp/22", 120));
+        table.insert(newer.clone());
+        assert_eq!(ids(&table.superseded_by(&newer)), [2, 3]);
+        let newer = Grant { certificate: signed, ..grant(6, "192.0.2.1", "tcp/22", 120) };
+        assert_eq!(ids(&table.superseded_by(&newer)), [4]);
+        let left: Vec<u64> = table.of_address("192.0.2.1".parse().unwrap()).map(|grant| grant.id.0).collect();
+        assert_eq!(left, [1, 5]);
     }
 
     #[test]

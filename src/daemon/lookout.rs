@@ -143,7 +143,7 @@ impl Daemon<'_> {
 }
 
 /// Not by commands, and not before its name was looked up.
-fn is_in_firewall(grant: &Grant) -> bool {
+pub fn is_in_firewall(grant: &Grant) -> bool {
     grant.cycle().is_none() && grant.access.name().is_none()
 }
 

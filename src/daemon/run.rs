@@ -1,5 +1,7 @@
 //! The loop: receive, ask the gate, obey, write the journal. One `poll` over everything, and no wake-up when idle.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level};
-use super::lookout::Lookout;
+use super::lookout::{Lookout, is_in_firewall};
 use super::pool::Pool;
 use super::signals::{Asked, Signals};
 use super::sources::Sources;
@@ -188,6 +190,7 @@ impl Daemon<'_> {
 
     /// Closes what the gate has given up.
     pub fn close(&mut self, grants: Vec<Grant>, why: Closed) {
+        self.hand_over(&grants);
         if let Some(firewall) = &mut self.firewall {
             // What fails is tried again one by one, and told then.
             let _ = firewall.close_together(&grants);
@@ -204,6 +207,20 @@ impl Daemon<'_> {
                     self.later.unclosed.push((grant, why));
                 }
             }
+        }
+    }
+
+    /// What others have open for the same addresses stays open.
+    fn hand_over(&mut self, leaving: &[Grant]) {
+        let Some(firewall) = &mut self.firewall else { return };
+        let addresses: BTreeSet<IpAddr> = leaving.iter().map(|grant| grant.allow).collect();
+        let others = addresses.into_iter().flat_map(|allow| self.gate.grants_for(allow));
+        let mut others = others.filter(|other| is_in_firewall(other)).peekable();
+        if others.peek().is_none() {
+            return;
+        }
+        if let Err(error) = firewall.hand_over(leaving, others, Timestamp::now()) {
+            self.journal.trouble(&error);
         }
     }
 

@@ -49,6 +49,11 @@ impl Memory {
         Some(Entry { remaining: Some(now.until(found.until)), ..found.entry() })
     }
 
+    /// Whose the rule in its place is.
+    pub fn holder(&self, rule: &Rule) -> Option<GrantId> {
+        self.rules.get(&key(rule.spot, rule.to)).map(|rule| rule.tag.grant)
+    }
+
     fn forget(&mut self, key: &Key) {
         if let Some(rule) = self.rules.remove(key) {
             self.by_grant.remove(&(rule.tag.grant, *key));
@@ -141,7 +146,7 @@ impl Firewall {
     pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), Error> {
         let mut lost = self.memory.as_mut().map(|memory| std::mem::take(&mut memory.lost)).unwrap_or_default();
         lost.retain(|rule| rule.until > now);
-        let done = self.open_all(&lost, now);
+        let done = self.open_all(&lost, &BTreeSet::new(), now);
         if let (Err(_), Some(memory)) = (&done, &mut self.memory) {
             memory.lost = lost;
         }

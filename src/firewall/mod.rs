@@ -214,14 +214,40 @@ impl Firewall {
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
     pub fn open(&mut self, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-        let rules = self.backend.rules(grant, self.replies);
+        self.open_rules(&self.backend.rules(grant, self.replies), &BTreeSet::new(), now)
+    }
+
+    /// Before `leaving` are closed: what `others` have open as well is theirs from now on, until their own end. What led
+    /// elsewhere meanwhile leads to where they were let again.
+    pub fn hand_over<'a>(
+        &mut self,
+        leaving: &[Grant],
+        others: impl Iterator<Item = &'a Grant>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let given_up: Vec<Rule> = leaving.iter().flat_map(|grant| self.backend.rules(grant, self.replies)).collect();
+        let spots: BTreeSet<Spot> = given_up.iter().map(|rule| rule.spot).collect();
+        let from: BTreeSet<GrantId> = leaving.iter().map(|grant| grant.id).collect();
+        let mut done = Ok(());
+        for other in others.filter(|other| other.until > now) {
+            let mut rules = self.backend.rules(other, self.replies);
+            rules.retain(|rule| spots.contains(&rule.spot));
+            if !rules.is_empty() {
+                done = self.open_rules(&rules, &from, now).and(done);
+            }
+        }
+        done
+    }
+
+    /// What is held by one of `leaving` does not count as open.
+    fn open_rules(&mut self, rules: &[Rule], leaving: &BTreeSet<GrantId>, now: Timestamp) -> Result<(), Error> {
         self.ensure_set_up()?;
         self.put_back(now)?;
-        match self.open_all(&rules, now) {
+        match self.open_all(rules, leaving, now) {
             Err(stale) if stale.is_stale() || self.may_be_stale(&stale) => {
                 self.set_up()?;
                 self.put_back(now)?;
-                self.open_all(&rules, now)
+                self.open_all(rules, leaving, now)
             }
             done => done,
         }
@@ -342,7 +368,7 @@ impl Firewall {
         self.set_up().map(|_| ())
     }
 
-    fn open_all(&mut self, rules: &[Rule], now: Timestamp) -> Result<(), Error> {
+    fn open_all(&mut self, rules: &[Rule], leaving: &BTreeSet<GrantId>, now: Timestamp) -> Result<(), Error> {
         let mut changes: Vec<Change> = Vec::new();
         let mut changed = Vec::new();
         for rule in rules {
@@ -352,18 +378,23 @@ impl Firewall {
             }
             let found = self.find(rule, now)?;
             // What an administrator opened by hand for a shorter time is taken over: a place holds one opening only.
-            let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to;
-            if !found.as_ref().is_some_and(enough) {
-                if found.is_some() {
-                    self.tidy.expect();
+            let stays = |found: &Entry| self.holder(rule, found).is_none_or(|grant| !leaving.contains(&grant));
+            let enough = |found: &Entry| found.outlasts(lasts) && found.to == rule.to && stays(found);
+            if found.as_ref().is_some_and(enough) {
+                continue;
+            }
+            changed.push(rule.clone());
+            if found.as_ref().is_some_and(|found| self.says_the_same(rule, found)) {
+                continue;
+            }
+            if found.is_some() {
+                self.tidy.expect();
+            }
+            for change in self.backend.open(rule, found.as_ref(), lasts)? {
+                // A look is enough once.
+                if change.undo.is_some() || !changes.contains(&change) {
+                    changes.push(change);
                 }
-                for change in self.backend.open(rule, found.as_ref(), lasts)? {
-                    // A look is enough once.
-                    if change.undo.is_some() || !changes.contains(&change) {
-                        changes.push(change);
-                    }
-                }
-                changed.push(rule.clone());
             }
         }
         self.apply(changes)?;
@@ -404,6 +435,19 @@ impl Firewall {
         let output = self.ask(self.backend.find(rule)?)?;
         let entries = self.backend.entries(&[output])?;
         Ok(entries.into_iter().find(|entry| entry.spot == rule.spot))
+    }
+
+    /// Whose it is.
+    fn holder(&self, rule: &Rule, found: &Entry) -> Option<GrantId> {
+        match &self.memory {
+            Some(memory) => memory.holder(rule),
+            None => found.tag().map(|tag| tag.grant),
+        }
+    }
+
+    /// Where rules do not tell whose they are, those of two grants may be the same.
+    fn says_the_same(&self, rule: &Rule, found: &Entry) -> bool {
+        self.memory.is_some() && (found.to, found.end()) == (rule.to, Some(rule.tag.until))
     }
 
     fn close_entry(&mut self, entry: &Entry) -> Result<(), Error> {

@@ -28,6 +28,7 @@ mod nat;
 mod openpgp;
 mod reloaded;
 mod resilience;
+mod shared;
 mod stories;
 mod transports;
 mod users;
