@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::gateway::{Gateway, INNER_SIDE, OTHER_INNER, Wall, Way, to_gateway, to_gateway_v6, to_inner};
-use crate::support::netns::{CLIENT, CLIENT_V6, NEIGHBOUR, SERVER, SERVER_V6};
+use crate::support::gateway::{
+    Gateway, INNER_SIDE, INNER_SIDE_V6, INNER_V6, OTHER_INNER, Wall, Way, to_gateway, to_gateway_v6, to_inner,
+};
+use crate::support::netns::{CLIENT, CLIENT_V6, NEIGHBOUR, NEIGHBOUR_V6, SERVER, SERVER_V6};
 use crate::support::peers::{Client, Daemon, Maker, Settings};
 use crate::support::within;
 
@@ -40,6 +42,63 @@ fn only_the_address_the_packet_was_sent_to() {
         let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 22) };
         let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
         Case { conf: "ENABLE_DESTINATION_RULE Y;", shut: vec![elsewhere], ..way }.prove(wall, gateway);
+    });
+}
+
+/// A connection is whatever has the same two ends.
+#[test]
+fn datagrams_as_well() {
+    Wall::each(|wall| {
+        let knocks = [("udp/53", to_gateway(53), CLIENT), ("udp/5353", to_gateway(5353), INNER_SIDE)];
+        for (ports, way, seen) in knocks {
+            let gateway = Gateway::new(wall);
+            gateway.world.server.ask("listen-udp 53");
+            gateway.inner.ask("listen-udp 53");
+            let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+            let (client, daemon, _settings) = Case { conf, ..Case::new(&[], way, "") }.start(wall, &gateway);
+            assert_eq!(gateway.answers(way), None, "{wall:?}: open before the knock");
+            let inner: &[&str] = if seen == CLIENT { &[] } else { &["-N", "10.72.0.2:53"] };
+            client.knock(&gateway.world.client, Maker::Ours, &[&["-n", "gate", "-A", ports], inner].concat());
+            let knocked = Instant::now();
+            assert_eq!(gateway.answers_at_last(way).as_deref(), Some(seen), "{wall:?}: {}", daemon.logs.text());
+            assert_eq!(gateway.connects(way), None, "{wall:?}: TCP as well");
+            assert_eq!(gateway.answers(Way { from: NEIGHBOUR, ..way }), None, "{wall:?}: open for somebody else");
+            assert!(gateway.answers_again() && knocked.elapsed() < LIFETIME, "this machine is too slow for this test");
+            daemon.logs.expect(&["close ", "reason=expired"]);
+            assert!(gateway.answers_again(), "{wall:?}: what was under way");
+            assert_eq!(gateway.answers(way), None, "{wall:?}: open after the end");
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
+fn the_way_back_over_ipv6() {
+    Wall::each(|wall| {
+        let way = Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6);
+        let way = Case { conf: "ENABLE_IPT_OUTPUT Y;", survives: false, ..way };
+        way.prove(wall, Gateway::new(wall).with_output_dropped(wall));
+    });
+}
+
+#[test]
+fn only_the_address_the_packet_was_sent_to_over_ipv6() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_in();
+        let elsewhere = Way { from: CLIENT_V6, to: (INNER_SIDE_V6, 22) };
+        let way = Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6);
+        Case { conf: "ENABLE_DESTINATION_RULE Y;", shut: vec![elsewhere], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn forwarding_only_from_the_address_the_packet_was_sent_to() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_back().with_way_in();
+        let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 5555) };
+        let way = Case::new(&["-A", "tcp/5555", "-N", "10.72.0.2:22"], to_gateway(5555), CLIENT);
+        let conf = "ENABLE_DESTINATION_RULE Y;\nENABLE_IPT_FORWARDING Y;";
+        Case { conf, shut: vec![elsewhere], ..way }.prove(wall, gateway);
     });
 }
 
@@ -90,7 +149,7 @@ fn forwarding_over_ipv6_in_the_name_of_this_host() {
     Wall::each(|wall| {
         let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
-        let way = Case::new(knock, to_gateway_v6(5555), "fd72::1");
+        let way = Case::new(knock, to_gateway_v6(5555), INNER_SIDE_V6);
         Case { conf, one_only: true, ..way }.prove(wall, Gateway::new(wall));
     });
 }
@@ -123,6 +182,27 @@ fn a_target_and_a_source_that_the_stanza_forces() {
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_SNAT 10.72.0.9";
         let way = Case::new(&["-A", "tcp/5555", "-N", "10.72.0.3:80"], to_gateway(5555), "10.72.0.9");
+        Case { conf: "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;", stanza, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_target_and_the_name_of_this_host_that_the_stanza_forces() {
+    Wall::each(|wall| {
+        let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_MASQUERADE Y";
+        let way = Case::new(&["-A", "tcp/5555"], to_gateway(5555), INNER_SIDE);
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP 10.72.0.9;";
+        Case { conf, stanza, one_only: true, ..way }.prove(wall, Gateway::new(wall));
+    });
+}
+
+#[test]
+fn a_target_and_a_source_that_the_stanza_forces_over_ipv6() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall);
+        gateway.world.server.run("ip", &["address", "add", "fd72::9/64", "dev", "srv1", "nodad"]);
+        let stanza = "FORCE_NAT fd72::2 22\nFORCE_SNAT fd72::9";
+        let way = Case::new(&["-A", "tcp/5555"], to_gateway_v6(5555), "fd72::9");
         Case { conf: "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;", stanza, ..way }.prove(wall, gateway);
     });
 }
@@ -168,12 +248,56 @@ fn a_gateway_for_whatever_the_client_sends() {
 }
 
 #[test]
+fn a_gateway_in_the_name_of_an_address() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_in();
+        gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
+        let stanza = "FORWARD_ALL Y\nFORCE_SNAT 10.72.0.9\nDISABLE_DNAT Y";
+        let way = Case::new(&["-A", "tcp/22"], to_inner(80), "10.72.0.9");
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+        Case { conf, stanza, ports: &[22, 80], shut: vec![to_gateway(22)], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn a_gateway_over_ipv6() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_in();
+        let stanza = "FORWARD_ALL Y\nFORCE_MASQUERADE Y\nDISABLE_DNAT Y";
+        let way = Way { from: CLIENT_V6, to: (INNER_V6, 80) };
+        let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
+        let case = Case::new(&["-A", "tcp/22"], way, INNER_SIDE_V6);
+        Case { conf, stanza, shut: vec![to_gateway_v6(22)], ..case }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn all_ports_of_an_inner_host_over_ipv6() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_back();
+        let way = Case::new(&["-A", "tcp/22", "-N", "[fd72::2]:22"], to_gateway_v6(22), CLIENT_V6);
+        Case { conf: FORWARDING, stanza: "FORWARD_ALL Y", ports: &[22, 80], ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
 fn an_inner_host_under_its_own_address() {
     Wall::each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_inner(22), CLIENT);
         let shut = vec![to_gateway(22), to_inner(80)];
         Case { conf: FORWARDING, stanza: "DISABLE_DNAT Y", shut, ..way }.prove(wall, gateway);
+    });
+}
+
+#[test]
+fn an_inner_host_under_its_own_address_over_ipv6() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall).with_way_back().with_way_in();
+        let way = Way { from: CLIENT_V6, to: (INNER_V6, 22) };
+        let shut = vec![to_gateway_v6(22), Way { to: (INNER_V6, 80), ..way }];
+        let case = Case::new(&["-A", "tcp/22", "-N", "[fd72::2]:22"], way, CLIENT_V6);
+        Case { conf: FORWARDING, stanza: "DISABLE_DNAT Y", shut, ..case }.prove(wall, gateway);
     });
 }
 
@@ -292,10 +416,8 @@ impl Case {
             assert_eq!(seen.as_deref(), Some(self.seen), "{wall:?}: {way:?}; the daemon said:\n{}", daemon.logs.text());
         }
         assert!(one_only || gateway.hold(self.way).is_some());
-        if !self.way.is_v6() {
-            let stranger = Way { from: NEIGHBOUR, ..self.way };
-            assert_eq!(gateway.connects(stranger), None, "{wall:?}: open for somebody else");
-        }
+        let stranger = Way { from: if self.way.is_v6() { NEIGHBOUR_V6 } else { NEIGHBOUR }, ..self.way };
+        assert_eq!(gateway.connects(stranger), None, "{wall:?}: open for somebody else");
         let narrow = self.shut_if_narrow.iter().filter(|_| wall.is_narrow());
         for way in self.shut.iter().chain(narrow) {
             assert_eq!(gateway.connects(*way), None, "{wall:?}: open as well: {way:?}");

@@ -113,6 +113,7 @@ struct Helper {
     floods: Vec<std::thread::JoinHandle<Result<u64, String>>>,
     calm: Arc<AtomicBool>,
     held: Option<TcpStream>,
+    asked: Option<UdpSocket>,
 }
 
 impl Helper {
@@ -122,6 +123,16 @@ impl Helper {
             ["hello"] => Ok(String::new()),
             ["listen", port] => listen(port.parse()?),
             ["proxy", from, port, kind] => proxy(from.parse()?, port.parse()?, kind == "strict"),
+            ["listen-udp", port] => listen_udp(port.parse()?),
+            ["ask-udp", from, to, port, millis] => {
+                let socket = UdpSocket::bind((from.parse::<IpAddr>()?, 0))?;
+                socket.connect((to.parse::<IpAddr>()?, port.parse()?))?;
+                self.ask_udp(socket, Duration::from_millis(millis.parse()?))
+            }
+            ["ask-udp-again", millis] => {
+                let socket = self.asked.take().ok_or("nobody has answered")?;
+                self.ask_udp(socket, Duration::from_millis(millis.parse()?))
+            }
             ["scan", from, to, millis, ref ports @ ..] => {
                 let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
                 let open = scan(from.parse()?, to.parse()?, &ports, Duration::from_millis(millis.parse()?))?;
@@ -180,6 +191,16 @@ impl Helper {
             ["captured"] => Ok(self.captured.lock().map_err(|_| "capture failed")?.join(" ")),
             _ => Err(format!("not a request: {request}").into()),
         }
+    }
+
+    /// What the service answers, within `limit`. The socket is kept, so that it can be asked again.
+    fn ask_udp(&mut self, socket: UdpSocket, limit: Duration) -> Result<String, Failure> {
+        socket.set_read_timeout(Some(limit))?;
+        socket.send(b"?")?;
+        let mut answer = [0; 64];
+        let length = socket.recv(&mut answer)?;
+        self.asked = Some(socket);
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 
     /// Keeps the UDP payloads that reach `device` for `port`.
@@ -290,6 +311,17 @@ fn pass_on(from: IpAddr, mut asks: TcpStream, is_strict: bool) -> Result<(), Fai
         asks.write_all(b"HTTP/1.0 504 Gateway Time-out\r\n\r\n")?;
     }
     Ok(())
+}
+
+/// A service that answers each datagram with the address it came from.
+fn listen_udp(port: u16) -> Result<String, Failure> {
+    let socket = UdpSocket::bind(("::", port))?;
+    std::thread::spawn(move || {
+        while let Ok((_, peer)) = socket.recv_from(&mut [0; 64]) {
+            let _ = socket.send_to(peer.ip().to_canonical().to_string().as_bytes(), peer);
+        }
+    });
+    Ok(String::new())
 }
 
 /// Connects within `limit`, and reads what address of ours the service sees.

@@ -96,6 +96,21 @@ impl Gateway {
         self.world.client.ask(&format!("held {}", NO_ANSWER.as_millis())) == "true"
     }
 
+    /// The same for a datagram from a port that was never used.
+    pub fn answers(&self, way: Way) -> Option<String> {
+        self.greeting("ask-udp", way, NO_ANSWER)
+    }
+
+    /// Waits for an answer.
+    pub fn answers_at_last(&self, way: Way) -> Option<String> {
+        self.wait_for("ask-udp", way)
+    }
+
+    /// Whether who was answered last is answered again.
+    pub fn answers_again(&self) -> bool {
+        self.world.client.try_ask(&format!("ask-udp-again {}", NO_ANSWER.as_millis())).is_ok()
+    }
+
     fn greeting(&self, request: &str, way: Way, limit: Duration) -> Option<String> {
         let Way { from, to: (to, port) } = way;
         let request = format!("{request} {from} {to} {port} {}", limit.as_millis());

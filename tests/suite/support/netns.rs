@@ -240,7 +240,7 @@ pub const CLIENT: &str = "10.71.0.2";
 pub const NEIGHBOUR: &str = "10.71.0.3";
 pub const SERVER: &str = "10.71.0.1";
 pub const CLIENT_V6: &str = "fd71::2";
-const NEIGHBOUR_V6: &str = "fd71::3";
+pub const NEIGHBOUR_V6: &str = "fd71::3";
 pub const SERVER_V6: &str = "fd71::1";
 
 pub const SPA_PORT: u16 = 62201;
