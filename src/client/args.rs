@@ -99,13 +99,13 @@ pub struct SendArgs {
     /// Destination port [default: 62201; 80 for http]
     #[arg(short = 'p', long, value_name = "PORT")]
     server_port: Option<String>,
-    /// Transport: udp, tcp or http (udpraw, tcpraw, icmp: not supported yet) [default: udp]
+    /// Transport: udp, tcp or http; raw, as root: udpraw, tcpraw or icmp [default: udp]
     #[arg(short = 'P', long, value_name = "PROTO")]
     server_proto: Option<String>,
     /// Source port [default: the system chooses]
     #[arg(short = 'S', long, value_name = "PORT")]
     source_port: Option<String>,
-    /// Forge the source address (not supported yet)
+    /// Source address of a raw packet, where it is not ours (IPv4)
     #[arg(short = 'Q', long, visible_alias = "spoof-src", value_name = "ADDRESS")]
     spoof_source: Option<String>,
     /// Random destination port, 10000 to 65534
@@ -123,12 +123,12 @@ pub struct SendArgs {
     /// Use only IPv4 addresses of the server's name
     #[arg(long)]
     server_resolve_ipv4: bool,
-    /// ICMP type for -P icmp (not supported yet)
+    /// ICMP type for -P icmp [default: 0, an echo reply]
     #[arg(long, value_name = "0-40")]
-    pub icmp_type: Option<String>,
-    /// ICMP code for -P icmp (not supported yet)
+    icmp_type: Option<String>,
+    /// ICMP code for -P icmp [default: 0]
     #[arg(long, value_name = "0-15")]
-    pub icmp_code: Option<String>,
+    icmp_code: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -342,6 +342,8 @@ impl Args {
         list.text("SPA_SOURCE_PORT", &send.source_port, "--source-port");
         list.text("SPOOF_SOURCE_IP", &send.spoof_source, "--spoof-source");
         list.flag("RAND_PORT", send.rand_port, "--rand-port");
+        list.text("ICMP_TYPE", &send.icmp_type, "--icmp-type");
+        list.text("ICMP_CODE", &send.icmp_code, "--icmp-code");
         list.text("HTTP_PROXY", &send.http_proxy, "--http-proxy");
         list.text("HTTP_USER_AGENT", &send.user_agent, "--user-agent");
         list.flag("USE_WGET_USER_AGENT", send.use_wget_user_agent, "--use-wget-user-agent");

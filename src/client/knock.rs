@@ -8,7 +8,7 @@ use super::args::Args;
 use super::compose::{self, Circumstances, OuterPort};
 use super::keys::{KeyLines, KeyReader};
 use super::layers::Layers;
-use super::options::{Given, Options, Transport};
+use super::options::{Given, Options, SendOptions, Transport};
 use super::output::{complain, print, warn, write_private};
 use super::packet::Packet;
 use super::send::{FamilyChoice, Route, Sent};
@@ -19,6 +19,7 @@ use crate::spa::{RandomValue, Request};
 use crate::time::Timestamp;
 
 pub(super) fn knock(args: &Args, mut options: Options) -> Result<(), Failure> {
+    draw_ports(&mut options.send)?;
     if let Some(address) = look_up(args, &options)? {
         options.ask.allow = Some(address);
     }
@@ -48,7 +49,7 @@ pub(super) fn knock(args: &Args, mut options: Options) -> Result<(), Failure> {
     let keys = reader.read(options)?;
     reader.warnings.iter().for_each(|warning| warn(&format!("warning: {warning}")));
 
-    let packet = Packet::seal(message, keys, route(options, options.send.port).room())?;
+    let packet = Packet::seal(message, keys, route(options).room())?;
     packet.notes(options.verbose).iter().for_each(|note| warn(note));
     if options.verbose > 0 || args.files.test {
         print(&format!("{}\n", packet.table(&options.scheme)?))?;
@@ -68,7 +69,7 @@ fn look_up(args: &Args, options: &Options) -> Result<Option<IpAddr>, Failure> {
              use an https address with --resolve-url, or -s",
         );
     }
-    let kinds = match (route(options, options.send.port).kinds(), args.files.test) {
+    let kinds = match (route(options).kinds(), args.files.test) {
         (Ok(kinds), _) => kinds,
         // Nothing is sent there.
         (Err(_), true) => Kinds { v4: true, v6: true },
@@ -97,9 +98,8 @@ pub(super) fn meaning(args: &Args, layers: &Layers) -> Result<Options, Failure> 
 }
 
 fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failure> {
-    let port = if options.send.random_port { random_port()?.get() } else { options.send.port };
     if options.verbose > 0 {
-        print(&transmit_block(options, port))?;
+        print(&transmit_block(options))?;
     }
     if args.files.test {
         print("test mode enabled, SPA packet not actually sent.\n")?;
@@ -118,7 +118,7 @@ fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failur
             }
         };
     }
-    let Sent { to, bytes, answer } = transmit(options, packet, port)?;
+    let Sent { to, bytes, answer } = transmit(options, packet)?;
     if options.verbose > 0 {
         print(&format!("send_spa_packet: bytes sent: {bytes}\n"))?;
     }
@@ -140,8 +140,8 @@ fn deliver(args: &Args, options: &Options, packet: &Packet) -> Result<(), Failur
 /// What a web server says to a packet.
 const NOT_FOUND: u16 = 404;
 
-fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<Sent, Failure> {
-    let route = route(options, port);
+fn transmit(options: &Options, packet: &Packet) -> Result<Sent, Failure> {
+    let route = route(options);
     if options.send.transport == Transport::Http && !route.user_agent.starts_with("Fwknop") {
         warn("note: servers read a request only when its User-Agent begins with Fwknop, unless told otherwise");
     }
@@ -153,11 +153,11 @@ fn transmit(options: &Options, packet: &Packet, port: u16) -> Result<Sent, Failu
     Ok(route.send(packet.text())?)
 }
 
-pub(super) fn route(options: &Options, port: u16) -> Route<'_> {
+pub(super) fn route(options: &Options) -> Route<'_> {
     let wants_ipv6 = options.ask.allow.is_some_and(|address| address.is_ipv6());
     Route {
         host: options.send.destination.as_deref().unwrap_or_default(), // `knock` refuses to send without one
-        port,
+        port: options.send.port,
         source_port: options.send.source_port,
         transport: options.send.transport,
         family: match (options.send.ipv4_only, wants_ipv6) {
@@ -167,22 +167,35 @@ pub(super) fn route(options: &Options, port: u16) -> Route<'_> {
         },
         user_agent: options.send.user_agent.as_deref().unwrap_or(USER_AGENT),
         proxy: options.send.proxy.as_ref(),
+        forged: options.send.forged,
     }
 }
 
 const USER_AGENT: &str = concat!("Fwknop/", env!("CARGO_PKG_VERSION"));
 
-fn transmit_block(options: &Options, port: u16) -> String {
+fn transmit_block(options: &Options) -> String {
     let source = match options.send.source_port {
         0 => "<OS assigned>".to_owned(),
         port => port.to_string(),
     };
     format!(
         "Generating SPA packet:\n            protocol: {}\n         source port: {source}\n    \
-         destination port: {port}\n             IP/host: {}\n",
+         destination port: {}\n             IP/host: {}\n",
         options.send.transport.name(),
+        options.send.port,
         options.send.destination.as_deref().unwrap_or("<NULL>"),
     )
+}
+
+/// Those that are to be random; for a raw packet the system chooses none.
+fn draw_ports(send: &mut SendOptions) -> Result<(), Failure> {
+    if send.random_port {
+        send.port = random_port()?.get();
+    }
+    if matches!(send.transport, Transport::Raw(_)) && send.source_port == 0 {
+        send.source_port = random_port()?.get();
+    }
+    Ok(())
 }
 
 pub(super) fn circumstances() -> Result<Circumstances, Failure> {

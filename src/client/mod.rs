@@ -19,6 +19,7 @@ mod new_keys;
 pub mod options;
 mod output;
 pub mod packet;
+pub mod raw;
 pub mod rc;
 pub mod room;
 pub mod send;
@@ -113,7 +114,7 @@ fn run(args: Args, words: &[OsString]) -> Result<(), Failure> {
             compose::VERSION
         ));
     }
-    refuse_unbuilt(&args)?;
+    refuse_fault_injection(&args)?;
     if args.files.show_last || args.files.last_cmd {
         let path = last_place(&args).ok_or(last::LastError::NoPlace)?;
         return if args.files.show_last { show_last(&path) } else { run_last(&args, words, &path) };
@@ -154,7 +155,7 @@ fn run_last(args: &Args, words: &[OsString], path: &Path) -> Result<(), Failure>
     if args.is_verbose() {
         print(&format!("Executing: {}\n", line.without_secrets().shown()))?;
     }
-    refuse_unbuilt(&again)?;
+    refuse_fault_injection(&again)?;
     run_now(&again, None)
 }
 
@@ -205,17 +206,9 @@ fn last_place(args: &Args) -> Option<PathBuf> {
     last::place(&args.files, std::env::var_os("HOME"))
 }
 
-/// Options whose effect is missing are refused, never ignored.
-fn refuse_unbuilt(args: &Args) -> Result<(), Failure> {
-    let unbuilt = [
-        (args.send.icmp_type.is_some(), "--icmp-type", "send with -P udp, tcp or http"),
-        (args.send.icmp_code.is_some(), "--icmp-code", "send with -P udp, tcp or http"),
-    ];
-    if args.files.fault_injection_tag.is_some() {
-        return Err(Failure::refused("--fault-injection-tag is for test builds of the original", "leave it away"));
-    }
-    match unbuilt.into_iter().find(|(given, ..)| *given) {
-        Some((_, option, advice)) => Err(Failure::refused(format!("{option} is not supported yet"), advice)),
+fn refuse_fault_injection(args: &Args) -> Result<(), Failure> {
+    match args.files.fault_injection_tag {
+        Some(_) => Err(Failure::refused("--fault-injection-tag is for test builds of the original", "leave it away")),
         None => Ok(()),
     }
 }

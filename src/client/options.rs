@@ -1,11 +1,13 @@
 //! From settings to what they mean: the options of one run. After this no text is left to be interpreted. Mistakes are
 //! reported also in a value that a stronger layer replaces.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::address::{By, LookUp, is_https, service};
 use super::compose::{Ask, NatAsk, OuterPort, TimeOffset};
 use super::layers::{Layer, Layers, Said};
+use super::raw::{Icmp, Shape};
 use super::values::{self, Allow};
 use crate::config::EngineChoice;
 use crate::config::{Checked, Complaints, Fault};
@@ -74,6 +76,8 @@ pub struct SendOptions {
     pub transport: Transport,
     /// Only with HTTP.
     pub proxy: Option<Proxy>,
+    /// The source address of a raw packet, where it is not ours.
+    pub forged: Option<Ipv4Addr>,
     pub ipv4_only: bool,
     pub user_agent: Option<String>,
 }
@@ -91,6 +95,7 @@ pub enum Transport {
     Udp,
     Tcp,
     Http,
+    Raw(Shape),
 }
 
 impl Transport {
@@ -99,6 +104,9 @@ impl Transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Http => "http",
+            Transport::Raw(Shape::Udp) => "udpraw",
+            Transport::Raw(Shape::Tcp) => "tcpraw",
+            Transport::Raw(Shape::Icmp(_)) => "icmp",
         }
     }
 }
@@ -338,6 +346,8 @@ impl Reader<'_> {
 
     fn send(&mut self) -> SendOptions {
         let (transport, proxy) = self.transport();
+        let transport = self.with_icmp(transport);
+        let forged = self.forged(transport);
         let layers = self.layers;
         let port = |name| layers.number(name).and_then(|port| u16::try_from(port).ok());
         let usual = if transport == Transport::Http { 80 } else { crate::net::DEFAULT_SPA_PORT };
@@ -348,6 +358,7 @@ impl Reader<'_> {
             source_port: port("SPA_SOURCE_PORT").unwrap_or(0),
             transport,
             proxy,
+            forged,
             ipv4_only: layers.flag("SERVER_RESOLVE_IPV4"),
             user_agent: layers.text("HTTP_USER_AGENT").map(str::to_owned),
         }
@@ -366,8 +377,7 @@ impl Reader<'_> {
             None => (Transport::Udp, None),
             Some((None, _)) => (Transport::Http, proxy),
             Some((Some(proto), beside)) => {
-                // What cannot be read has been complained about.
-                let transport = proto.text().and_then(|text| values::transport(text).ok()).unwrap_or(Transport::Udp);
+                let transport = proto.text().and_then(values::transport).unwrap_or(Transport::Udp);
                 if let (false, Some(said)) = (transport == Transport::Http, beside) {
                     let what = format!("a proxy carries HTTP, not {}", transport.name());
                     self.complaints.error(said.place, what, "leave out the proxy, or the other transport");
@@ -375,6 +385,31 @@ impl Reader<'_> {
                 (transport, proxy.filter(|_| transport == Transport::Http))
             }
         }
+    }
+
+    fn with_icmp(&mut self, transport: Transport) -> Transport {
+        let icmp = ["ICMP_TYPE", "ICMP_CODE"].map(|name| self.layers.strongest(&[name]));
+        let byte = |said: Option<Said<'_>>| match said.map(|said| said.value) {
+            Some(Checked::Number(number)) => u8::try_from(*number).ok(), // the table lets only small numbers through
+            _ => None,
+        };
+        if transport == Transport::Raw(Shape::Icmp(Icmp::default())) {
+            let [kind, code] = icmp.map(|said| byte(said).unwrap_or_default());
+            return Transport::Raw(Shape::Icmp(Icmp { kind, code }));
+        }
+        for said in icmp.into_iter().flatten() {
+            self.complaints.warn(said.place, "only ICMP has types and codes", "send with -P icmp, or leave it out");
+        }
+        transport
+    }
+
+    fn forged(&mut self, transport: Transport) -> Option<Ipv4Addr> {
+        let said = self.layers.strongest(&["SPOOF_SOURCE_IP"])?;
+        if !matches!(transport, Transport::Raw(_)) {
+            let what = "only a raw packet can have another source address";
+            self.complaints.error(said.place, what, "send with -P udpraw, tcpraw or icmp");
+        }
+        self.parsed("SPOOF_SOURCE_IP", values::forged)
     }
 
     /// The strongest value of a text setting. Those that cannot be read have been complained about.

@@ -10,8 +10,9 @@ use crate::spa::Envelope;
 
 /// So many characters arrive at `host`.
 pub fn room(transport: Transport, host: &str, http_headers: usize) -> usize {
+    const ONE_FRAME: usize = 1500;
     // With the time stamps that nearly every TCP carries.
-    const ONE_SEGMENT: usize = 1500 - 20 - 32;
+    const ONE_SEGMENT: usize = ONE_FRAME - 20 - 32;
     const LONGER_HEADER_OF_IPV6: usize = 20;
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().ok();
     if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
@@ -20,6 +21,7 @@ pub fn room(transport: Transport, host: &str, http_headers: usize) -> usize {
     let room = match transport {
         Transport::Udp => ONE_DATAGRAM,
         Transport::Tcp => ONE_SEGMENT,
+        Transport::Raw(shape) => ONE_FRAME - shape.overhead(),
         Transport::Http => ONE_SEGMENT - http_headers.min(ONE_SEGMENT),
     };
     room - if address.is_some_and(|address| address.is_ipv6()) { LONGER_HEADER_OF_IPV6.min(room) } else { 0 }
@@ -28,6 +30,7 @@ pub fn room(transport: Transport, host: &str, http_headers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::raw::Shape;
 
     #[test]
     fn a_frame_holds_so_much() {
@@ -35,6 +38,8 @@ mod tests {
         assert_eq!(room(Transport::Udp, "192.0.2.1", 0), 1472);
         assert_eq!(room(Transport::Udp, "[2001:db8::1]", 0), 1452);
         assert_eq!(room(Transport::Tcp, "192.0.2.1", 0), 1448);
+        assert_eq!(room(Transport::Raw(Shape::Udp), "192.0.2.1", 0), 1472);
+        assert_eq!(room(Transport::Raw(Shape::Tcp), "192.0.2.1", 0), 1460);
         assert_eq!(room(Transport::Http, "192.0.2.1", 100), 1348);
         assert_eq!(room(Transport::Http, "2001:db8::1", 5000), 0);
         for here in ["127.0.0.1", "::1", "localhost"] {

@@ -1,15 +1,17 @@
-//! Sending: over UDP, TCP or HTTP, IPv4 and IPv6. Success means "handed to the kernel", or to a proxy; a server never sends
+//! Sending: over UDP, TCP or HTTP, IPv4 and IPv6, and in raw packets, IPv4 only. Success means "handed to the kernel", or to a proxy; a server never sends
 //! anything back.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
 use super::address::Kinds;
 use super::http::{Answer, Http};
 use super::options::{Proxy, Transport};
+use super::raw::Shape;
 use super::room;
 use crate::net::Port;
 
@@ -19,12 +21,14 @@ pub struct Route<'a> {
     /// Host name or address.
     pub host: &'a str,
     pub port: u16,
-    /// 0: the system chooses.
+    /// 0: the system chooses. A raw packet has the one that is named here.
     pub source_port: u16,
     pub transport: Transport,
     pub family: FamilyChoice,
     pub user_agent: &'a str,
     pub proxy: Option<&'a Proxy>,
+    /// The source address of a raw packet, where it is not ours.
+    pub forged: Option<Ipv4Addr>,
 }
 
 /// What became of a packet.
@@ -65,6 +69,14 @@ pub enum SendError {
     #[error("the server '{host}' has no IPv4 address: packet not sent\n     leave out --server-resolve-ipv4")]
     NoIpv4 { host: String },
     #[error(
+        "raw packets go over IPv4, and the server '{host}' has no IPv4 address: packet not sent\n     send with -P udp, tcp or http"
+    )]
+    RawNeedsIpv4 { host: String },
+    #[error(
+        "a raw packet cannot be sent without the right to do so: packet not sent\n     run fwknop as root, give it CAP_NET_RAW, or send with -P udp, tcp or http"
+    )]
+    NotPermitted(#[source] io::Error),
+    #[error(
         "nothing can be sent to {to}: packet not sent\n     check the route and, for tcp and http, whether the server or the proxy listens"
     )]
     Send {
@@ -89,7 +101,7 @@ impl Route<'_> {
     /// Sends `text`, trying the addresses of the server, or of the proxy, in turn.
     pub fn send(&self, text: &str) -> Result<Sent, SendError> {
         let payload = match self.transport {
-            Transport::Udp | Transport::Tcp => text.to_owned(),
+            Transport::Udp | Transport::Tcp | Transport::Raw(_) => text.to_owned(),
             Transport::Http => self.http().request(text),
         };
         let mut last = None;
@@ -128,8 +140,10 @@ impl Route<'_> {
 
     fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
         let found = self.peer().to_socket_addrs().map_err(|source| self.not_found(source))?;
-        let found = ordered(found.collect(), self.family);
+        let is_raw = matches!(self.transport, Transport::Raw(_));
+        let found = ordered(found.collect(), if is_raw { FamilyChoice::Ipv4Only } else { self.family });
         match (found.is_empty(), self.family) {
+            (true, _) if is_raw => Err(SendError::RawNeedsIpv4 { host: self.peer().0.to_owned() }),
             (true, FamilyChoice::Ipv4Only) => Err(SendError::NoIpv4 { host: self.peer().0.to_owned() }),
             _ => Ok(found),
         }
@@ -155,7 +169,24 @@ impl Route<'_> {
                 Some(answer) if answer.code() == Some(PROXY_PASSWORD) => Err(SendError::ProxyPassword { answer }),
                 answer => Ok(answer),
             },
+            Transport::Raw(shape) => self.send_raw(shape, to, payload).map(|()| None),
         }
+    }
+
+    fn send_raw(&self, shape: Shape, to: SocketAddr, payload: &[u8]) -> Result<(), SendError> {
+        let failed = |source| SendError::Send { to, source };
+        let SocketAddr::V4(to_v4) = to else { return Err(SendError::RawNeedsIpv4 { host: self.host.to_owned() }) };
+        let from = self.forged.map_or_else(|| source_towards(to_v4), Ok).map_err(failed)?;
+        let packet = shape.encode(SocketAddrV4::new(from, self.source_port), to_v4, payload);
+        let packet = packet.map_err(|error| failed(io::Error::other(error)))?;
+        // Linux leaves the header to us on sockets for IPPROTO_RAW (raw(7)).
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
+        let socket = socket.map_err(|errno| match errno {
+            Errno::PERM | Errno::ACCESS => SendError::NotPermitted(errno.into()),
+            other => failed(other.into()),
+        })?;
+        rustix::net::sendto(&socket, &packet, SendFlags::empty(), &to).map_err(|errno| failed(errno.into()))?;
+        Ok(())
     }
 
     fn connect(&self, to: SocketAddr) -> Result<TcpStream, SendError> {
@@ -186,6 +217,16 @@ impl Route<'_> {
             0 => SendError::Send { to, source },
             port => SendError::SourcePort { port, source },
         }
+    }
+}
+
+/// The address that the kernel would give a packet to there. Nothing is sent.
+fn source_towards(to: SocketAddrV4) -> io::Result<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(to)?;
+    match socket.local_addr()? {
+        SocketAddr::V4(from) => Ok(*from.ip()),
+        SocketAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
     }
 }
 

@@ -6,8 +6,9 @@ use super::address;
 use super::compose::{NatWish, TimeOffset};
 use super::layers::Layers;
 use super::options::{Proxy, Transport};
+use super::raw::{Icmp, Shape};
 use crate::config::{Complaints, Fault};
-use crate::net::parse_port;
+use crate::net::{can_be_host, parse_port};
 
 /// Complains about those that cannot be read, in all layers.
 pub fn check(layers: &Layers, complaints: &mut Complaints) {
@@ -22,7 +23,7 @@ pub fn check(layers: &Layers, complaints: &mut Complaints) {
     check("RESOLVE_URL", |text| address::service(text).err());
     check("NAT_ACCESS", |text| nat_target(text).err());
     check("TIME_OFFSET", |text| text.parse::<TimeOffset>().err());
-    check("SPA_SERVER_PROTO", |text| transport(text).err());
+    check("SPOOF_SOURCE_IP", |text| forged(text).err());
     check("HTTP_PROXY", |text| proxy(text).err());
 }
 
@@ -50,13 +51,26 @@ pub fn allow(text: &str) -> Result<Allow, Fault> {
     }
 }
 
-pub fn transport(text: &str) -> Result<Transport, Fault> {
+/// The table lets no other words through.
+pub fn transport(text: &str) -> Option<Transport> {
     match text {
-        "udp" => Ok(Transport::Udp),
-        "tcp" => Ok(Transport::Tcp),
-        "http" => Ok(Transport::Http),
-        raw => Err(Fault::new(format!("{raw} is not supported yet"), "use udp, tcp or http")),
+        "udp" => Some(Transport::Udp),
+        "tcp" => Some(Transport::Tcp),
+        "http" => Some(Transport::Http),
+        "udpraw" => Some(Transport::Raw(Shape::Udp)),
+        "tcpraw" => Some(Transport::Raw(Shape::Tcp)),
+        "icmp" => Some(Transport::Raw(Shape::Icmp(Icmp::default()))),
+        _ => None,
     }
+}
+
+/// A source address that a server does not drop.
+pub fn forged(text: &str) -> Result<Ipv4Addr, Fault> {
+    let address = text.parse().ok().filter(|address| can_be_host(IpAddr::V4(*address)));
+    address.ok_or_else(|| {
+        let advice = "write an address like 192.0.2.7; raw packets go over IPv4 only, and names are not looked up";
+        Fault::new(format!("'{text}' is not the IPv4 address of a host"), advice)
+    })
 }
 
 /// `host:port`, `host,port`, `host`, and `[2001:db8::1]:port` for IPv6.

@@ -1,6 +1,6 @@
 //! The variables of the rc file (`spec/client.md` 4), in the order in which a stanza is written (`spec/client.md` 6).
 
-use crate::config::State::{self, Built, NotSupportedYet};
+use crate::config::State::{self, Built};
 use crate::config::{Kind, Table, Variable};
 
 pub static TABLE: Table =
@@ -11,11 +11,16 @@ const fn v(name: &'static str, kind: Kind, default: &'static str, state: State, 
 }
 
 const PORT_OR_NONE: Kind = Kind::Number { min: 0, max: 65535 };
-const NEVER: State = NotSupportedYet { fine: &[] };
 
 static VARIABLES: &[Variable] = &[
     v("DIGEST_TYPE", Kind::Digest, "sha256", Built, "digest inside the packet"),
-    v("SPA_SERVER_PROTO", Kind::Choice(PROTOCOLS), "udp", Built, "transport: udp, tcp or http"),
+    v(
+        "SPA_SERVER_PROTO",
+        Kind::Choice(PROTOCOLS),
+        "udp",
+        Built,
+        "transport: udp, tcp or http; raw: udpraw, tcpraw or icmp",
+    ),
     v("SPA_SERVER_PORT", PORT_OR_NONE, "62201", Built, "destination port; 80 is the default for http"),
     v("SPA_SOURCE_PORT", PORT_OR_NONE, "0", Built, "source port; 0: the system chooses"),
     v("FW_TIMEOUT", Kind::Number { min: 0, max: 65536 }, "0", Built, "seconds of access; 0: the server decides"),
@@ -45,7 +50,7 @@ static VARIABLES: &[Variable] = &[
     v("GPG_SIGNING_PW_BASE64", Kind::SecretBase64, "", Built, "the same in base64"),
     v("GPG_NO_SIGNING_PW", Kind::YesNo, "N", Built, "the signing key has no passphrase"),
     v("SPOOF_USER", Kind::Text, "", Built, "user name inside the packet; the login name by default"),
-    v("SPOOF_SOURCE_IP", Kind::Text, "", NEVER, "forged source address of raw packets"),
+    v("SPOOF_SOURCE_IP", Kind::Text, "", Built, "source address of raw packets, where it is not ours"),
     v("ACCESS", Kind::Ports, "", Built, "ports to open: tcp/22,udp/1194"),
     v("SPA_SERVER", Kind::Text, "", Built, "the server: host name or address"),
     v("RAND_PORT", Kind::YesNo, "N", Built, "random destination port, 10000 to 65534"),
@@ -60,6 +65,8 @@ static VARIABLES: &[Variable] = &[
     v("HMAC_KEY_FILE", Kind::Path, "", Built, "file with HMAC keys by destination; turns the HMAC on"),
     v("NAT_ACCESS", Kind::Text, "", Built, "forward to this inner host[:port]"),
     v("HTTP_PROXY", Kind::Text, "", Built, "HTTP proxy, host[:port]; the transport is then http (ours)"),
+    v("ICMP_TYPE", Kind::Number { min: 0, max: 40 }, "0", Built, "of a packet over icmp; 0: an echo reply (ours)"),
+    v("ICMP_CODE", Kind::Number { min: 0, max: 15 }, "0", Built, "of a packet over icmp (ours)"),
     v("HTTP_USER_AGENT", Kind::Text, "", Built, "User-Agent for http and for looking up the address"),
     v("RESOLVE_URL", Kind::Text, "", Built, "web service that tells our address"),
     v("SERVER_RESOLVE_IPV4", Kind::YesNo, "N", Built, "use only IPv4 addresses of the server's name"),

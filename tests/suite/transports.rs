@@ -28,22 +28,42 @@ fn original_to_original() {
 struct Way {
     name: &'static str,
     knock: &'static [&'static str],
+    /// Whom the stanza takes it from.
+    source: &'static str,
     clients: &'static [Maker],
 }
+
+const fn from_anywhere(name: &'static str, knock: &'static [&'static str]) -> Way {
+    Way { name, knock, source: "ANY", clients: BOTH }
+}
+
+const fn forged(name: &'static str, knock: &'static [&'static str]) -> Way {
+    Way { source: FORGED, ..from_anywhere(name, knock) }
+}
+
+/// Of the same network, and of nobody.
+const FORGED: &str = "10.71.0.9";
 
 const BOTH: &[Maker] = &[Maker::Ours, Maker::Original];
 
 const WAYS: &[Way] = &[
-    Way { name: "tcp", knock: &["-P", "tcp"], clients: BOTH },
-    Way { name: "http", knock: &["-P", "http", "-p", "62201"], clients: BOTH },
-    Way { name: "proxy", knock: &["-H", "10.71.0.2:3128", "-D", "10.71.0.1:62201"], clients: BOTH },
-    Way {
-        name: "proxy's port",
-        knock: &["-H", "http://10.71.0.2", "-p", "3128", "-D", "10.71.0.1:62201"],
-        clients: BOTH,
-    },
+    from_anywhere("tcp", &["-P", "tcp"]),
+    from_anywhere("http", &["-P", "http", "-p", "62201"]),
+    from_anywhere("proxy", &["-H", "10.71.0.2:3128", "-D", "10.71.0.1:62201"]),
+    from_anywhere("proxy's port", &["-H", "http://10.71.0.2", "-p", "3128", "-D", "10.71.0.1:62201"]),
     // Which takes a client of the original, that does not wait, for one that has lost interest.
-    Way { name: "strict proxy", knock: &["-H", "10.71.0.2:3129/", "-D", "10.71.0.1:62201"], clients: &[Maker::Ours] },
+    Way {
+        clients: &[Maker::Ours],
+        ..from_anywhere("strict proxy", &["-H", "10.71.0.2:3129/", "-D", "10.71.0.1:62201"])
+    },
+    from_anywhere("raw UDP", &["-P", "udpraw"]),
+    from_anywhere("raw UDP from a port", &["-P", "udpraw", "-S", "53"]),
+    forged("forged UDP", &["-P", "udpraw", "-Q", FORGED]),
+    from_anywhere("raw TCP", &["-P", "tcpraw"]),
+    forged("forged TCP", &["-P", "tcpraw", "--spoof-src", FORGED, "-S", "443"]),
+    from_anywhere("ICMP", &["-P", "icmp"]),
+    from_anywhere("echo request", &["-P", "icmp", "--icmp-type", "8"]),
+    forged("forged ICMP", &["-P", "icmp", "--icmp-type", "3", "--icmp-code", "13", "-Q", FORGED]),
 ];
 
 fn prove(client: Maker, daemon: Maker) {
@@ -68,12 +88,11 @@ fn prove(client: Maker, daemon: Maker) {
     assert_eq!(road.scan(&ports), [0; 0], "before: everything is dropped");
 
     let conf = "ENABLE_SPA_OVER_HTTP Y;\nPCAP_FILTER port 62201 or icmp;\n";
-    let stanza = |port: &u16| {
-        format!(
-            "SOURCE ANY\nOPEN_PORTS tcp/{port}\nREQUIRE_SOURCE_ADDRESS Y\nKEY key-of-{port}\nFW_ACCESS_TIMEOUT 60\n\n"
-        )
+    let stanza = |(port, way): &(u16, &Way)| {
+        let who = format!("SOURCE {}\nREQUIRE_SOURCE_ADDRESS Y\nKEY key-of-{port}\n", way.source);
+        format!("{who}OPEN_PORTS tcp/{port}\nFW_ACCESS_TIMEOUT 60\n\n")
     };
-    let settings = Settings::new(&world, conf, &ports.iter().map(stanza).collect::<String>());
+    let settings = Settings::new(&world, conf, &ways.iter().map(stanza).collect::<String>());
     let running = Daemon::start(&world, daemon, &settings);
     let section = |port: &u16| {
         format!(

@@ -32,7 +32,7 @@ impl Target {
             text: text(options)?,
             digest: options.ask.digest,
             hmac: options.hmac,
-            room: route(options, options.send.port).room(),
+            room: route(options).room(),
         })
     }
 

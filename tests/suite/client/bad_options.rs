@@ -30,15 +30,24 @@ fn bad_options_are_refused_with_advice() {
         (&["-N", "10.0.0.1", "-A", "tcp/1,tcp/2", "--nat-rand-port"], "NAT for several ports", "one port"),
         (&["--nat-port", "9"], "no effect without NAT", "-N"),
         (&["--nat-local"], "--nat-local needs to know the server's address", "-D"),
-        (&["-Q", "192.0.2.1"], "option --spoof-source: SPOOF_SOURCE_IP is not supported yet", "remove it"),
+        (
+            &["-Q", "192.0.2.1"],
+            "option --spoof-source: only a raw packet can have another",
+            "-P udpraw, tcpraw or icmp",
+        ),
+        (&["-P", "udpraw", "-Q", "2001:db8::1"], "'2001:db8::1' is not the IPv4 address of a host", "IPv4 only"),
+        (&["-P", "udpraw", "-Q", "gate.example"], "'gate.example' is not the IPv4 address", "not looked up"),
+        (&["-P", "udpraw", "-Q", "0.0.0.0"], "'0.0.0.0' is not the IPv4 address of a host", "192.0.2.7"),
+        (&["-P", "udpraw", "-Q", "224.0.0.1"], "'224.0.0.1' is not the IPv4 address of a host", "192.0.2.7"),
+        (&["-P", "icmp", "--icmp-type", "41"], "option --icmp-type: '41' is not in 0 to 40", "0 to 40"),
+        (&["-P", "icmp", "--icmp-type", "echo"], "option --icmp-type: 'echo' is not a whole number", "0 to 40"),
+        (&["-P", "icmp", "--icmp-code", "16"], "option --icmp-code: '16' is not in 0 to 15", "0 to 15"),
         (&["-H", "proxy:0"], "option --http-proxy: '0' is not a port", "host:port"),
         (&["-H", "proxy:65536"], "'65536' is not a port", "host:port"),
         (&["-H", "http://a_b"], "'a_b' is not a host", "host:port"),
         (&["-H", "https://proxy"], "a proxy is not spoken to with https", "host:port"),
         (&["-H", "me:secret@proxy:3128"], "a proxy that asks for a password cannot be used", "asks for no password"),
         (&["-H", "proxy", "-P", "tcp"], "option --http-proxy: a proxy carries HTTP, not tcp", "leave out the proxy"),
-        (&["--icmp-type", "8"], "--icmp-type is not supported yet", "-P udp"),
-        (&["--icmp-code", "0"], "--icmp-code is not supported yet", "-P udp"),
         (&["--resolve-url", "ftp://x"], "option --resolve-url: 'ftp://x' is not a web address", "https://"),
         (&["-p", "65536"], "option --server-port: '65536' is not in 0 to 65535", "0 to 65535"),
         (&["-p", "-1"], "option --server-port: '-1' is not a whole number", "0 to 65535"),
@@ -54,8 +63,6 @@ fn bad_options_are_refused_with_advice() {
         (&["--gpg-engine", "pgp"], "option --gpg-engine: 'pgp'", "sequoia, gpgme"),
         (&["-M", "PCBC"], "option --encryption-mode: 'PCBC'", "CBC, ECB"),
         (&["-P", "sctp"], "option --server-proto: 'sctp'", "udp, tcp, http"),
-        (&["-P", "udpraw"], "udpraw is not supported yet", "use udp, tcp or http"),
-        (&["-P", "icmp"], "icmp is not supported yet", "use udp, tcp or http"),
         (&["--key-base64-rijndael", "a!b"], "option --key-base64-rijndael: is not base64", "--key-gen"),
         (&["--key-base64-hmac", "a!b"], "option --key-base64-hmac: is not base64", "--key-gen"),
         (&["--key-rijndael", ""], "option --key-rijndael: is empty", "write the key"),
@@ -99,6 +106,15 @@ fn bad_options_are_refused_with_advice() {
         );
         assert!(!run.out.contains("SPA Field Values"), "{more:?} made a packet");
     }
+}
+
+#[test]
+fn what_has_no_effect_is_told() {
+    let run = Home::new().run(&[&GOOD[..], &["--icmp-type", "8"]].concat());
+    let warning = "option --icmp-type: warning: only ICMP has types and codes\n     send with -P icmp, or leave it out";
+    assert!(run.code == Some(0) && run.err.contains(warning), "{}", run.err);
+    let run = Home::new().run(&[&GOOD[..], &["-P", "icmp", "--icmp-type", "8", "--icmp-code", "0"]].concat());
+    assert!(run.code == Some(0) && !run.err.contains("ICMP"), "{}", run.err);
 }
 
 #[test]

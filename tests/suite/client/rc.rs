@@ -121,7 +121,7 @@ fn both_syntaxes_mean_the_same() {
 #[test]
 fn every_mistake_is_named_with_its_line() {
     let rc = "[default]\n# comment\n  # indented\nSPA_SERVER_PORT 70000\nFW_TIMEOUT x\nNOSUCH 1\nHMAC_KEY_BASE64 se!cret\n\
-        USE_HMAC=Y\n   \nALLOW_IP gate\nTIME_OFFSET m5\nSPOOF_SOURCE_IP 192.0.2.1\nspa_server x\nKEY\nUSE_GPG maybe\n\
+        USE_HMAC=Y\n   \nALLOW_IP gate\nTIME_OFFSET m5\nSPOOF_SOURCE_IP ::1\nspa_server x\nKEY\nUSE_GPG maybe\n\
         [other]\nNOSUCH 2\n[x]\nNAT_ACCESS a/b\nACCESS tcp/0\n";
     let home = Home::with_rc(rc);
     let run = home.run(&["-T", "-n", "x", "-a", "192.0.2.1", "-A", "tcp/22", "-N", "10.0.0.1", "--key-rijndael", "k"]);
@@ -135,7 +135,7 @@ fn every_mistake_is_named_with_its_line() {
         (8, "USE_HMAC: name and value are joined by '='", "put a blank"),
         (10, "ALLOW_IP: 'gate' is not an IP address", "192.0.2.7"),
         (11, "TIME_OFFSET: 'm5' is not a time", "2m"),
-        (12, "SPOOF_SOURCE_IP is not supported yet", "remove it"),
+        (12, "SPOOF_SOURCE_IP: '::1' is not the IPv4 address of a host", "write an address like 192.0.2.7"),
         (13, "spa_server is written in the wrong case", "SPA_SERVER"),
         (14, "KEY has no value", "write a value"),
         (15, "USE_GPG: 'maybe' is neither yes nor no", "Y or N"),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use fwknop::crypto::rijndael::Mode;
 
-use super::{Home, read};
+use super::{Home, PROGRAM, read};
 use crate::support::namespace;
+use crate::support::peers::Maker;
+use crate::support::{PATIENCE, within};
 
 const INSIDE: &str = "CLIENT_TEST_INSIDE";
 const ASK: [&str; 6] = ["--no-rc-file", "-A", "tcp/22", "-s", "--key-rijndael", "key"];
@@ -143,6 +145,17 @@ fn what_cannot_be_sent_is_said() {
             assert_eq!(run.code, Some(1), "{args:?}");
             assert!(run.err.contains(complaint) && run.err.ends_with('\n'), "{args:?}: {}", run.err);
         }
+        let run = Home::new().run(&[&ASK[..], &["-D", "six.test", "-P", "udpraw"]].concat());
+        let complaint =
+            "raw packets go over IPv4, and the server 'six.test' has no IPv4 address: packet not sent\n     send";
+        assert!(run.code == Some(1) && run.err.contains(complaint), "{}", run.err);
+        let home = Home::new();
+        let mut without = home.command("setpriv");
+        without.args(["--bounding-set", "-net_raw", PROGRAM]).args(ASK).args(["-D", "127.0.0.1", "-P", "icmp"]);
+        let run = super::run(&mut without, "");
+        let complaint = "a raw packet cannot be sent without the right to do so: packet not sent";
+        assert!(run.code == Some(1) && run.err.contains(complaint), "{}", run.err);
+        assert!(run.err.contains("\n     run fwknop as root, give it CAP_NET_RAW, or send with -P udp"), "{}", run.err);
         let taken = UdpSocket::bind("0.0.0.0:5353").unwrap();
         let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-S", "5353"]].concat());
         assert!(run.err.contains("the source port 5353 cannot be used: packet not sent"), "{}", run.err);
@@ -200,4 +213,46 @@ fn a_proxy_is_told_apart_from_the_client() {
         let note = "note: with -s the server lets in the address it sees, which is that of the proxy\n     name yours";
         assert!(run.code == Some(0) && run.err.contains(note), "{}", run.err);
     });
+}
+
+#[test]
+fn the_kernel_finds_no_fault_in_raw_packets() {
+    inside("sending::the_kernel_finds_no_fault_in_raw_packets", || {
+        let socket = UdpSocket::bind("127.0.0.1:62201").unwrap();
+        send(&["-D", "127.0.0.1", "-P", "udpraw", "-S", "5353", "-Q", "127.0.0.7"]);
+        let (packet, from) = receive(&socket);
+        assert!(is_good(&packet), "{packet}");
+        assert_eq!(from.to_string(), "127.0.0.7:5353");
+        let run = Home::new().run(&[&ASK[..], &["-D", "127.0.0.1", "-P", "UDPRAW", "-v"]].concat());
+        let port = receive(&socket).1.port();
+        assert!(
+            port >= 10_000 && run.out.contains(&format!("protocol: udpraw\n         source port: {port}\n")),
+            "{}",
+            run.out
+        );
+
+        // It answers an echo request, and a connection request to a port that nobody listens on.
+        send(&["-D", "127.0.0.1", "-P", "icmp", "--icmp-type", "8"]);
+        assert!(within(PATIENCE, || counted("Icmp", "OutEchoReps") == 1));
+        send(&["-D", "127.0.0.1", "-P", "tcpraw", "-Q", "127.0.0.7"]);
+        assert!(within(PATIENCE, || counted("Tcp", "OutRsts") == 1));
+        for protocol in ["Icmp", "Tcp", "Udp"] {
+            assert_eq!(counted(protocol, "InCsumErrors"), 0, "{protocol}");
+        }
+        // It does look: the original sends no checksum.
+        let home = Home::new();
+        let mut original = home.command(Maker::Original.client());
+        let run = super::run(original.args(ASK).args(["--no-save-args", "-D", "127.0.0.1", "-P", "tcpraw"]), "");
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        assert!(within(PATIENCE, || counted("Tcp", "InCsumErrors") == 1));
+    });
+}
+
+/// A counter of this namespace.
+fn counted(protocol: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/net/snmp").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = names.split(' ').position(|other| other == name).unwrap_or_else(|| panic!("no {name} in {names}"));
+    values.split(' ').nth(at).unwrap().parse().unwrap()
 }

@@ -49,7 +49,7 @@ pub struct Add {
     /// Destination port of the knock
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// Transport of the knock: udp, tcp or http
+    /// Transport of the knock, as after -P
     #[arg(long, value_name = "PROTO")]
     proto: Option<String>,
     /// Address to let in; source: that of the packet [default: source]

@@ -154,7 +154,7 @@ fn nothing_is_written_that_would_not_work() {
         (add(&["--key", "server-cv25519", "--sign-with", "server-cv25519"]), 4, &["the secret key of", "is not here"]),
         (add(&["--key", "server-cv25519", "--access", "tcp/22-25"]), 1, &["option --access"]),
         (add(&["--key", "server-cv25519", "--port", "65536"]), 1, &["option --port"]),
-        (add(&["--key", "server-cv25519", "--proto", "icmp"]), 1, &["option --proto", "not supported yet"]),
+        (add(&["--key", "server-cv25519", "--proto", "sctp"]), 1, &["option --proto", "udpraw"]),
         (add(&["--key", "server-cv25519", "--allow-ip", "me"]), 1, &["option --allow-ip"]),
         (add(&["--key", "x", "--import", "y"]), 2, &["cannot be used with"]),
         (add(&["--import", "-", "--hmac-key-file", "-"]), 2, &["two files are to come from standard input"]),
