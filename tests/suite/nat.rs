@@ -12,7 +12,7 @@ use crate::support::within;
 
 #[test]
 fn ports_of_this_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall);
         Case { ports: &[22, 80], ..Case::new(&["-A", "tcp/22,tcp/80"], to_gateway(22), CLIENT) }.prove(wall, gateway);
     });
@@ -20,13 +20,14 @@ fn ports_of_this_host() {
 
 #[test]
 fn ports_of_this_host_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6).prove(wall, Gateway::new(wall));
     });
 }
 
 #[test]
 fn the_way_back_where_replies_are_dropped() {
+    // With firewalld in nftables nobody can drop them in the chain that ours would go to.
     Wall::each(|wall| {
         let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
         // Nothing lets the replies of a held connection out once the grant is over.
@@ -37,7 +38,7 @@ fn the_way_back_where_replies_are_dropped() {
 
 #[test]
 fn only_the_address_the_packet_was_sent_to() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 22) };
         let way = Case::new(&["-A", "tcp/22"], to_gateway(22), CLIENT);
@@ -104,7 +105,7 @@ fn forwarding_only_from_the_address_the_packet_was_sent_to() {
 
 #[test]
 fn forwarding_to_an_inner_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let other = Way { from: CLIENT, to: (OTHER_INNER, 22) };
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
@@ -116,7 +117,7 @@ fn forwarding_to_an_inner_host() {
 
 #[test]
 fn forwarding_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
         let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
@@ -126,7 +127,7 @@ fn forwarding_over_ipv6() {
 
 #[test]
 fn all_ports_of_a_request_are_forwarded() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555,tcp/6666", "-N", "10.72.0.2:22"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
@@ -136,7 +137,7 @@ fn all_ports_of_a_request_are_forwarded() {
 
 #[test]
 fn forwarding_in_the_name_of_this_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
         let way = Case::new(knock, to_gateway(5555), INNER_SIDE);
@@ -146,7 +147,7 @@ fn forwarding_in_the_name_of_this_host() {
 
 #[test]
 fn forwarding_over_ipv6_in_the_name_of_this_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let knock = &["-A", "tcp/5555", "-N", "[fd72::2]:22"];
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;";
         let way = Case::new(knock, to_gateway_v6(5555), INNER_SIDE_V6);
@@ -156,7 +157,7 @@ fn forwarding_over_ipv6_in_the_name_of_this_host() {
 
 #[test]
 fn forwarding_in_the_name_of_an_address() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall);
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let knock = &["-A", "tcp/5555", "-N", "10.72.0.2:22"];
@@ -168,7 +169,7 @@ fn forwarding_in_the_name_of_an_address() {
 
 #[test]
 fn a_target_that_the_stanza_forces() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let way = Case::new(&["-A", "tcp/5555"], to_gateway(5555), CLIENT);
         Case { conf: FORWARDING, stanza: "FORCE_NAT 10.72.0.2 22", ..way }.prove(wall, gateway);
@@ -177,7 +178,7 @@ fn a_target_that_the_stanza_forces() {
 
 #[test]
 fn a_target_and_a_source_that_the_stanza_forces() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall);
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_SNAT 10.72.0.9";
@@ -209,7 +210,7 @@ fn a_target_and_a_source_that_the_stanza_forces_over_ipv6() {
 
 #[test]
 fn another_port_of_this_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
         let (shut, shut_if_narrow) = (vec![to_gateway(80)], vec![to_gateway(22)]);
@@ -219,7 +220,7 @@ fn another_port_of_this_host() {
 
 #[test]
 fn another_port_of_this_host_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let knock = &["-A", "tcp/22", "--nat-local", "--nat-port", "5555"];
         let way = Case::new(knock, to_gateway_v6(5555), CLIENT_V6);
         let shut_if_narrow = vec![to_gateway_v6(22)];
@@ -229,7 +230,7 @@ fn another_port_of_this_host_over_ipv6() {
 
 #[test]
 fn all_ports_of_an_inner_host() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_gateway(22), CLIENT);
         Case { conf: FORWARDING, stanza: "FORWARD_ALL Y", ports: &[22, 80], ..way }.prove(wall, gateway);
@@ -238,7 +239,7 @@ fn all_ports_of_an_inner_host() {
 
 #[test]
 fn a_gateway_for_whatever_the_client_sends() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let stanza = "FORWARD_ALL Y\nFORCE_MASQUERADE Y\nDISABLE_DNAT Y";
         let way = Case::new(&["-A", "tcp/22"], to_inner(80), INNER_SIDE);
@@ -282,7 +283,7 @@ fn all_ports_of_an_inner_host_over_ipv6() {
 
 #[test]
 fn an_inner_host_under_its_own_address() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let way = Case::new(&["-A", "tcp/22", "-N", "10.72.0.2:22"], to_inner(22), CLIENT);
         let shut = vec![to_gateway(22), to_inner(80)];
@@ -303,7 +304,7 @@ fn an_inner_host_under_its_own_address_over_ipv6() {
 
 #[test]
 fn a_target_by_name() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let knock = &["-A", "tcp/5555", "-N", "inner.example:22"];
         let way = Case::new(knock, to_gateway(5555), CLIENT);
@@ -315,7 +316,7 @@ fn a_target_by_name() {
 
 #[test]
 fn what_a_stanza_does_not_allow_is_refused_and_opens_nothing() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let case =
             Case { conf: FORWARDING, stanza: "NAT_DESTINATIONS 10.72.0.2", ..Case::new(&[], to_gateway(22), "") };
@@ -436,6 +437,10 @@ impl Case {
 }
 
 /// Side by side: each has hosts of its own, and most of the time is waiting.
+fn each(prove: impl Fn(Wall) + Sync) {
+    Wall::each_of(&[&Wall::ALL[..], &[Wall::FirewalldNft]].concat(), prove);
+}
+
 const FORWARDING: &str = "ENABLE_IPT_FORWARDING Y;";
 const SERVICES: [u16; 2] = [22, 80];
 const LIFETIME: Duration = Duration::from_secs(6);

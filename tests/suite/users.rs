@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::openpgp::matrix::specimens::specimen;
+use crate::support::firewalld::Firewalld;
 use crate::support::gateway::Wall;
 use crate::support::gpg::{Home, Key, keys};
 use crate::support::netns::{CLIENT, SERVER, World};
@@ -26,6 +27,7 @@ struct Team {
     settings: Settings,
     home: Home,
     clients: Home,
+    _firewalld: Option<Firewalld>,
 }
 
 impl Team {
@@ -36,7 +38,7 @@ impl Team {
     fn behind(wall: Wall) -> Self {
         let world = World::new();
         world.serve(&[ANNA, BEN]);
-        wall.drop(&world.server, "accept");
+        let firewalld = wall.drop(&world.server, "accept");
         let keys = keys();
         let home = Home::of(&[&keys.server_cv25519], &[]);
         let clients = Home::of(&[&keys.client_ed25519, &keys.client_rsa], &[&keys.server_cv25519]);
@@ -45,7 +47,7 @@ impl Team {
         fs::create_dir(settings.path("users")).unwrap();
         fs::set_permissions(settings.path("users"), fs::Permissions::from_mode(0o700)).unwrap();
         settings.rewrite(&conf, &format!("%include_folder {}\n", settings.path("users").display()));
-        Self { world, settings, home, clients }
+        Self { world, settings, home, clients, _firewalld: firewalld }
     }
 
     fn command(&self, words: &[&str]) -> Output {

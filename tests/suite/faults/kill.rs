@@ -1,6 +1,7 @@
 //! `kill -9` before each single step of a grant, and of its end: what is there is known to the next daemon, and its packet never
-//! works twice. With nftables it is there as a whole or not at all; iptables changes one table after the other, and what lets
-//! packets through comes first, which alone leads nowhere. strace kills the daemon before a system call of our choice.
+//! works twice. With nftables it is there as a whole or not at all; iptables changes one table after the other, firewalld one
+//! rule after the other, and what lets packets through comes first, which alone leads nowhere. strace kills the daemon before a
+//! system call of our choice.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -156,7 +157,7 @@ fn survived(mut daemon: Daemon, tracer: Daemon) -> bool {
 /// The how manieth call of which kind.
 type Step = (&'static str, usize);
 
-/// What can be seen from outside: the store, the kernel, other programs, the journal.
-const STEPS: &[&str] = &["pwrite64", "fdatasync", "sendto", "recvfrom", "clone3", "wait4", "write"];
+/// What can be seen from outside: the store, the kernel, firewalld's bus, other programs, the journal.
+const STEPS: &[&str] = &["pwrite64", "fdatasync", "sendto", "recvfrom", "sendmsg", "clone3", "wait4", "write"];
 /// More than there are.
 const MOST: usize = 100;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::{FORWARD, FORWARDING, held};
 use crate::support::gateway::Wall;
@@ -17,29 +18,21 @@ fn a_program_that_fails_from_any_of_its_runs_on() {
         }
         let scene = scene(wall);
         let works = scene.settings.path("works");
-        let programs = scene.settings.path("bin");
         fs::write(&works, "1000").unwrap();
-        fs::create_dir(&programs).unwrap();
-        for name in ["iptables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore"] {
-            let real = name.replacen("tables", &format!("tables-{}", wall.variant()), 1);
-            let body = if name == "iptables-restore" { COUNTS } else { "exec REAL \"$@\"" };
-            let body =
-                body.replace("REAL", &format!("/usr/sbin/{real}")).replace("COUNT", &works.display().to_string());
-            let path = programs.join(name);
-            fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        match wall {
+            Wall::Firewalld => replace_programs_of_firewalld(&scene, &works),
+            _ => replace_programs(&scene, &works),
         }
-        let conf = format!("FIREWALL_EXE {};\n{FORWARDING}", programs.join("iptables").display());
-        scene.settings.rewrite(&conf, &access(PORT, 600));
         let daemon = scene.daemon();
         let mut failed = 0;
         for run in 1..MOST {
             fs::write(&works, run.to_string()).unwrap();
+            let mark = daemon.logs.mark();
             if knock(&scene, &daemon) {
                 break;
             }
             failed += 1;
-            daemon.logs.expect(&["refused", "no room today"]);
+            daemon.logs.expect_after(mark, &["refused", "no room today"]);
             // It may not even have been possible to undo the rest: then that is done as soon as it is.
             fs::write(&works, "1000").unwrap();
             assert!(within(PATIENCE, || held(&scene) == 0), "{wall:?}: failed at run {run}: {}", scene.ruleset());
@@ -78,6 +71,36 @@ fn a_kernel_that_fails_at_any_message() {
     assert_eq!(held(&scene), 0);
 }
 
+/// In the place of the programs of iptables stand scripts.
+fn replace_programs(scene: &Scene, works: &Path) {
+    let programs = scene.settings.path("bin");
+    fs::create_dir(&programs).unwrap();
+    for name in ["iptables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore"] {
+        let real = name.replacen("tables", &format!("tables-{}", scene.wall.variant()), 1);
+        let real = format!("/usr/sbin/{real}");
+        let body = if name == "iptables-restore" { COUNTS } else { "exec REAL \"$@\"" };
+        program(&programs.join(name), &body.replace("REAL", &real).replace("COUNT", &works.display().to_string()));
+    }
+    let conf = format!("FIREWALL_EXE {};\n{FORWARDING}", programs.join("iptables").display());
+    scene.settings.rewrite(&conf, &access(PORT, 600));
+}
+
+/// firewalld knows where they are: there stands a script in the mounts of this host alone.
+fn replace_programs_of_firewalld(scene: &Scene, works: &Path) {
+    let all = fs::canonicalize("/usr/sbin/iptables-nft").expect("iptables is installed");
+    let real = scene.settings.path("real");
+    fs::copy(&all, &real).unwrap();
+    let body = PASSES.replace("REAL", &real.display().to_string()).replace("COUNT", &works.display().to_string());
+    let stand_in = scene.settings.path("stand-in");
+    program(&stand_in, &body);
+    scene.world.server.run("mount", &["--bind", &stand_in.display().to_string(), &all.display().to_string()]);
+}
+
+fn program(path: &Path, body: &str) {
+    fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 fn scene(wall: Wall) -> Scene {
     let scene = Scene::behind(wall, 600);
     scene.settings.rewrite(&format!("{}{FORWARDING}", wall.conf()), &access(PORT, 600));
@@ -100,5 +123,16 @@ left=$(($(cat COUNT) - 1))
 echo $left >COUNT
 [ $left -le 0 ] && { echo 'iptables-restore: line 1 failed: no room today' >&2; exit 1; }
 printf '%s\\n' \"$lines\" | REAL \"$@\"";
+
+/// The same for the program that is all of them, by the name it is called.
+const PASSES: &str = "\
+name=$(basename \"$0\")
+case $name in
+iptables | ip6tables)
+    left=$(($(cat COUNT) - 1))
+    echo $left >COUNT
+    [ $left -le 0 ] && { echo \"$name: no room today\" >&2; exit 1; } ;;
+esac
+exec REAL \"$name\" \"$@\"";
 /// More than there are.
 const MOST: u32 = 30;

@@ -58,7 +58,7 @@ fn comes_back(wall: Wall, deed: Deed) {
     match deed {
         Deed::Runs(commands) => commands.iter().for_each(|command| scene.both(command)),
         Deed::RestoresOldSave => scene.restore(&saved),
-        Deed::RestoresOwnRules => wall.drop(&scene.world.server, "accept"),
+        Deed::RestoresOwnRules => drop(wall.drop(&scene.world.server, "accept")),
     }
     let done = Instant::now();
     let ours =

@@ -19,7 +19,6 @@ pub enum By {
 
 /// Both daemons are killed on drop.
 pub struct Firewalld {
-    by: By,
     dir: Scratch,
     bus: Child,
     daemon: Option<Child>,
@@ -35,30 +34,28 @@ impl Firewalld {
         std::fs::create_dir(dir.join("zones")).expect("a directory of our own");
         dir.write("zones/gate.xml", ZONE);
         let own = place("usr/share/dbus-1/system.d/FirewallD.conf");
-        let policy = BUS.replace("SOCKET", &dir.join("bus").display().to_string());
-        dir.write("bus.conf", &policy.replace("FIREWALLD", &own.display().to_string()));
+        dir.write("bus.conf", &BUS.replace("FIREWALLD", &own.display().to_string()));
+        host.run("mkdir", &["-p", "/run/dbus"]);
         let mut command = host.command("dbus-daemon");
         command.args(["--nofork", "--nopidfile", "--nosyslog"]).arg(option("--config-file=", &dir.join("bus.conf")));
         let logs = Logs::default();
         let bus = follow(command, &logs);
         assert!(
-            within(PATIENCE, || dir.join("bus").exists()),
+            within(PATIENCE, || host.try_run("test", &["-S", SOCKET]).status.success()),
             "no system bus: is the package dbus-daemon installed? {}",
             logs.text()
         );
-        let mut firewalld = Self { by, dir, bus, daemon: None, logs };
+        let mut firewalld = Self { dir, bus, daemon: None, logs };
         firewalld.run(host);
         firewalld
     }
 
-    /// The daemon, after [`stop`](Self::stop) once more.
+    /// The daemon, once more after [`stop`](Self::stop) or [`kill9`](Self::kill9).
     pub fn run(&mut self, host: &Host) {
-        // It makes a directory in /run.
-        let mut command = host.command("unshare");
-        command.args(["-m", "sh", "-ec", r#"mount -t tmpfs tmpfs /run && exec "$@""#, "sh"]);
-        command.arg(place("usr/sbin/firewalld")).args(["--nofork", "--nopid", "--log-target", "console"]);
+        let mut command = host.command(place("usr/sbin/firewalld"));
+        command.args(["--nofork", "--nopid", "--log-target", "console"]);
         command.arg("--system-config").arg(self.dir.path()).arg("--default-config").arg(place("usr/lib/firewalld"));
-        command.envs(self.environment());
+        command.envs(environment());
         self.daemon = Some(follow(command, &self.logs));
         let ready = || self.command(host, &["--state"]).output().is_ok_and(|output| output.status.success());
         assert!(within(PATIENCE, ready), "firewalld does not become ready:\n{}", self.logs.text());
@@ -66,8 +63,17 @@ impl Firewalld {
 
     /// TERM: it takes all its rules away.
     pub fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    /// As in a crash: all rules stay.
+    pub fn kill9(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    fn end(&mut self, signal: Signal) {
         let mut daemon = self.daemon.take().expect("it runs");
-        kill_process(Pid::from_child(&daemon), Signal::TERM).expect("it is still there");
+        kill_process(Pid::from_child(&daemon), signal).expect("it is still there");
         if !within(PATIENCE, || daemon.try_wait().expect("it was started").is_some()) {
             let _ = daemon.kill();
             let _ = daemon.wait();
@@ -85,31 +91,16 @@ impl Firewalld {
 
     fn command(&self, host: &Host, args: &[&str]) -> Command {
         let mut command = host.command(place("usr/bin/firewall-cmd"));
-        command.args(args).envs(self.environment()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).envs(environment()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
 
-    /// What `fwknopd.conf` says about it.
-    pub fn conf(&self) -> &'static str {
-        match self.by {
-            By::Iptables => "FIREWALL firewalld;\n",
-            By::Nftables => "FIREWALL nftables;\n",
-        }
-    }
-
-    /// Where the bus is, for whoever asks the environment.
-    pub fn bus(&self) -> (&'static str, String) {
-        let [bus, ..] = self.environment();
-        bus
-    }
-
-    fn environment(&self) -> [(&'static str, String); 3] {
-        [
-            ("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.dir.join("bus").display())),
-            ("PYTHONPATH", place("usr/lib/python3/dist-packages").display().to_string()),
-            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        ]
-    }
+fn environment() -> [(&'static str, String); 2] {
+    [
+        ("PYTHONPATH", place("usr/lib/python3/dist-packages").display().to_string()),
+        ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+    ]
 }
 
 impl Drop for Firewalld {
@@ -143,12 +134,15 @@ fn place(file: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("firewalld is missing ({file}): unpack it with .ci/deps test, or install it"))
 }
 
+/// In the host's own `/run`, where everybody looks for it.
+const SOCKET: &str = "/run/dbus/system_bus_socket";
+
 /// Packets of strangers are dropped without a word, also those between two of this host's devices.
 const ZONE: &str = r#"<?xml version="1.0" encoding="utf-8"?><zone target="DROP"><short>gate</short></zone>"#;
 
 /// The system's policy as far as it matters, and firewalld's own.
 const BUS: &str = r#"<busconfig>
-    <listen>unix:path=SOCKET</listen>
+    <listen>unix:path=/run/dbus/system_bus_socket</listen>
     <auth>EXTERNAL</auth>
     <policy context="default">
         <allow user="*"/>

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::firewalld::{By, Firewalld};
 use super::netns::{CLIENT, CLIENT_V6, Host, NO_ANSWER, SERVER, SERVER_V6, World};
 use super::{PATIENCE, within};
 
@@ -14,12 +15,17 @@ pub enum Wall {
     IptablesNft,
     /// … and in its own tables.
     IptablesLegacy,
+    /// firewalld, which has its rules in iptables …
+    Firewalld,
+    /// … or in nftables, where ours are then as well.
+    FirewalldNft,
 }
 
 pub struct Gateway {
     /// Its server is the gateway.
     pub world: World,
     pub inner: Host,
+    firewalld: Option<Firewalld>,
 }
 
 /// One connection: who connects, and to what.
@@ -38,8 +44,8 @@ impl Gateway {
         for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             world.server.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
         }
-        wall.drop(&world.server, "accept");
-        Self { world, inner }
+        let firewalld = wall.drop(&world.server, "accept");
+        Self { world, inner, firewalld }
     }
 
     /// The inner host answers everybody, by way of the gateway: without it, it answers only its own network.
@@ -58,7 +64,18 @@ impl Gateway {
 
     /// Replies need rules of their own as well.
     pub fn with_output_dropped(self, wall: Wall) -> Self {
-        wall.drop(&self.world.server, "drop");
+        match &self.firewalld {
+            // Its own rules let all replies out: an administrator must do this by hand.
+            Some(firewalld) => {
+                for (version, icmp) in [("ipv4", "icmp"), ("ipv6", "ipv6-icmp")] {
+                    for rule in ["-j DROP", &format!("-p {icmp} -j ACCEPT")] {
+                        let words = format!("--direct --passthrough {version} -I OUTPUT {rule}");
+                        firewalld.cmd(&self.world.server, &words.split(' ').collect::<Vec<_>>());
+                    }
+                }
+            }
+            None => assert!(wall.drop(&self.world.server, "drop").is_none()),
+        }
         self
     }
 
@@ -119,11 +136,14 @@ impl Gateway {
 }
 
 impl Wall {
-    pub const ALL: [Wall; 3] = [Wall::Nftables, Wall::IptablesNft, Wall::IptablesLegacy];
+    pub const ALL: [Wall; 4] = [Wall::Nftables, Wall::IptablesNft, Wall::IptablesLegacy, Wall::Firewalld];
 
-    /// An administrator's rules, as he would write them: everything is dropped but what is established.
-    pub fn drop(self, host: &Host, output: &str) {
+    /// An administrator's rules, as he would write them: everything is dropped but what is established. Of firewalld they are
+    /// there for as long as it is.
+    pub fn drop(self, host: &Host, output: &str) -> Option<Firewalld> {
         match self {
+            Wall::Firewalld => return Some(Firewalld::start(host, By::Iptables)),
+            Wall::FirewalldNft => return Some(Firewalld::start(host, By::Nftables)),
             Wall::Nftables => {
                 let rules = NFTABLES.replace("OUTPUT", output);
                 host.feed("nft", &["-f", "-"], &rules);
@@ -135,11 +155,12 @@ impl Wall {
                 }
             }
         }
+        None
     }
 
     /// All that is in it, without what counts or runs out.
     pub fn rules(self, host: &Host) -> String {
-        if self == Wall::Nftables {
+        if self.is_narrow() {
             return host.run("nft", &["-s", "list", "ruleset"]);
         }
         let saved =
@@ -151,8 +172,12 @@ impl Wall {
 
     /// All of them at once.
     pub fn each(prove: impl Fn(Wall) + Sync) {
+        Self::each_of(&Wall::ALL, prove);
+    }
+
+    pub fn each_of(walls: &[Wall], prove: impl Fn(Wall) + Sync) {
         std::thread::scope(|scope| {
-            for wall in Wall::ALL {
+            for wall in walls.iter().copied() {
                 let prove = &prove;
                 scope.spawn(move || prove(wall));
             }
@@ -167,13 +192,14 @@ impl Wall {
     /// It opens no more than is asked for. The rules of the original open more (`docs/differences.md`), and ours are the
     /// same.
     pub fn is_narrow(self) -> bool {
-        self == Wall::Nftables
+        matches!(self, Wall::Nftables | Wall::FirewalldNft)
     }
 
     /// What `fwknopd.conf` says about it.
     pub fn conf(self) -> &'static str {
         match self {
-            Wall::Nftables => "",
+            Wall::Nftables | Wall::FirewalldNft => "",
+            Wall::Firewalld => "FIREWALL firewalld;\n",
             Wall::IptablesNft => "FIREWALL iptables;\n",
             Wall::IptablesLegacy => "FIREWALL_EXE /usr/sbin/iptables-legacy;\n",
         }

@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use super::firewalld::Firewalld;
 use super::gateway::Wall;
 use super::netns::{CLIENT, Road, SERVER, World};
 use super::peers::{Client, Daemon, Maker, Settings, said};
@@ -12,6 +13,8 @@ pub struct Scene {
     pub settings: Settings,
     pub client: Client,
     pub wall: Wall,
+    /// Where the wall is its.
+    pub firewalld: Option<Firewalld>,
 }
 
 impl Scene {
@@ -19,17 +22,17 @@ impl Scene {
     pub fn new(lifetime: u32) -> Self {
         let world = World::new();
         world.drop_by_nftables();
-        Self::in_world(world, Wall::Nftables, lifetime)
+        Self::in_world(world, Wall::Nftables, None, lifetime)
     }
 
     /// The same with a firewall of this kind, which drops what is forwarded as well.
     pub fn behind(wall: Wall, lifetime: u32) -> Self {
         let world = World::new();
-        wall.drop(&world.server, "accept");
-        Self::in_world(world, wall, lifetime)
+        let firewalld = wall.drop(&world.server, "accept");
+        Self::in_world(world, wall, firewalld, lifetime)
     }
 
-    fn in_world(world: World, wall: Wall, lifetime: u32) -> Self {
+    fn in_world(world: World, wall: Wall, firewalld: Option<Firewalld>, lifetime: u32) -> Self {
         world.serve(&[PORT, OTHER_PORT]);
         let settings = Settings::new(&world, wall.conf(), &access(PORT, lifetime));
         let stanzas = [PORT, OTHER_PORT].map(|port| {
@@ -37,7 +40,7 @@ impl Scene {
             format!("[{port}]\n{address}ACCESS tcp/{port}\nKEY key-of-{port}\nHMAC_KEY tag-of-{port}\n")
         });
         let client = Client::new(&stanzas.concat());
-        Self { world, settings, client, wall }
+        Self { world, settings, client, wall, firewalld }
     }
 
     pub fn daemon(&self) -> Daemon {
