@@ -49,7 +49,7 @@ fn only_the_address_the_packet_was_sent_to() {
 /// A connection is whatever has the same two ends.
 #[test]
 fn datagrams_as_well() {
-    Wall::each(|wall| {
+    each(|wall| {
         let knocks = [("udp/53", to_gateway(53), CLIENT), ("udp/5353", to_gateway(5353), INNER_SIDE)];
         for (ports, way, seen) in knocks {
             let gateway = Gateway::new(wall);
@@ -84,7 +84,7 @@ fn the_way_back_over_ipv6() {
 
 #[test]
 fn only_the_address_the_packet_was_sent_to_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let elsewhere = Way { from: CLIENT_V6, to: (INNER_SIDE_V6, 22) };
         let way = Case::new(&["-A", "tcp/22"], to_gateway_v6(22), CLIENT_V6);
@@ -94,7 +94,7 @@ fn only_the_address_the_packet_was_sent_to_over_ipv6() {
 
 #[test]
 fn forwarding_only_from_the_address_the_packet_was_sent_to() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let elsewhere = Way { from: CLIENT, to: (INNER_SIDE, 5555) };
         let way = Case::new(&["-A", "tcp/5555", "-N", "10.72.0.2:22"], to_gateway(5555), CLIENT);
@@ -189,7 +189,7 @@ fn a_target_and_a_source_that_the_stanza_forces() {
 
 #[test]
 fn a_target_and_the_name_of_this_host_that_the_stanza_forces() {
-    Wall::each(|wall| {
+    each(|wall| {
         let stanza = "FORCE_NAT 10.72.0.2 22\nFORCE_MASQUERADE Y";
         let way = Case::new(&["-A", "tcp/5555"], to_gateway(5555), INNER_SIDE);
         let conf = "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP 10.72.0.9;";
@@ -199,7 +199,7 @@ fn a_target_and_the_name_of_this_host_that_the_stanza_forces() {
 
 #[test]
 fn a_target_and_a_source_that_the_stanza_forces_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall);
         gateway.world.server.run("ip", &["address", "add", "fd72::9/64", "dev", "srv1", "nodad"]);
         let stanza = "FORCE_NAT fd72::2 22\nFORCE_SNAT fd72::9";
@@ -250,7 +250,7 @@ fn a_gateway_for_whatever_the_client_sends() {
 
 #[test]
 fn a_gateway_in_the_name_of_an_address() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         gateway.world.server.run("ip", &["address", "add", "10.72.0.9/24", "dev", "srv1"]);
         let stanza = "FORWARD_ALL Y\nFORCE_SNAT 10.72.0.9\nDISABLE_DNAT Y";
@@ -262,7 +262,7 @@ fn a_gateway_in_the_name_of_an_address() {
 
 #[test]
 fn a_gateway_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_in();
         let stanza = "FORWARD_ALL Y\nFORCE_MASQUERADE Y\nDISABLE_DNAT Y";
         let way = Way { from: CLIENT_V6, to: (INNER_V6, 80) };
@@ -274,7 +274,7 @@ fn a_gateway_over_ipv6() {
 
 #[test]
 fn all_ports_of_an_inner_host_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back();
         let way = Case::new(&["-A", "tcp/22", "-N", "[fd72::2]:22"], to_gateway_v6(22), CLIENT_V6);
         Case { conf: FORWARDING, stanza: "FORWARD_ALL Y", ports: &[22, 80], ..way }.prove(wall, gateway);
@@ -293,7 +293,7 @@ fn an_inner_host_under_its_own_address() {
 
 #[test]
 fn an_inner_host_under_its_own_address_over_ipv6() {
-    Wall::each(|wall| {
+    each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
         let way = Way { from: CLIENT_V6, to: (INNER_V6, 22) };
         let shut = vec![to_gateway_v6(22), Way { to: (INNER_V6, 80), ..way }];
