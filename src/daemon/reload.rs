@@ -2,9 +2,10 @@
 
 use super::journal::{Closed, Journal, Level, with_causes};
 use super::run::{Daemon, Reloaded};
-use super::serve::open_firewall;
+use super::serve::{open_firewall, tell_set_up};
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
+use crate::firewall;
 use crate::time::Timestamp;
 
 /// `server` is what is in force.
@@ -24,12 +25,7 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
         keep(daemon.journal, "Capture cannot be changed");
         return Err(vec![with_causes(&error)]);
     }
-    if access.needs_firewall()
-        && daemon.firewall.is_none()
-        && daemon.dry_run.is_none()
-        && let Err(error) = open_firewall(daemon, server)
-    {
-        daemon.firewall = None;
+    if let Err(error) = change_firewall(daemon, &new, server, access.needs_firewall()) {
         daemon.journal.trouble(&error);
         keep(daemon.journal, "The firewall cannot be set up");
         return Err(vec![with_causes(&error)]);
@@ -55,6 +51,33 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
     Ok(said)
 }
 
+/// Another firewall, or another place in it, has to wait for the next start. What grants may lead to has not.
+fn change_firewall(
+    daemon: &mut Daemon<'_>,
+    new: &ServerSettings,
+    server: &mut ServerSettings,
+    is_needed: bool,
+) -> Result<(), firewall::Error> {
+    if new.firewall.is_at_same_place(&server.firewall) {
+        let former = server.firewall.features;
+        let features = new.firewall.features.besides(former);
+        server.firewall.features = features;
+        if let Some(firewall) = daemon.firewall.as_mut().filter(|_| features != former) {
+            let done = firewall.fit(&server.firewall);
+            server.firewall.features = if done.is_ok() { features } else { former };
+            tell_set_up(daemon, &done?, features);
+        }
+    }
+    if is_needed && daemon.firewall.is_none() && daemon.dry_run.is_none() {
+        let done = open_firewall(daemon, server);
+        if done.is_err() {
+            daemon.firewall = None;
+        }
+        done?;
+    }
+    Ok(())
+}
+
 pub fn level_of(severity: Severity) -> Level {
     match severity {
         Severity::Error => Level::Error,
@@ -70,7 +93,7 @@ fn keep(journal: &mut Journal, why: &str) {
 /// What is used once, at start.
 fn needs_restart(new: &ServerSettings, old: &ServerSettings) -> Vec<&'static str> {
     let changed = [
-        ("The firewall", new.firewall != old.firewall),
+        ("The firewall", !new.firewall.is_at_same_place(&old.firewall)),
         ("FWKNOP_RUN_DIR", new.run_dir != old.run_dir),
         ("FWKNOP_PID_FILE", new.pid_file != old.pid_file),
         ("DIGEST_FILE", new.digest_file != old.digest_file),

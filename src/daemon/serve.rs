@@ -24,7 +24,7 @@ use super::start::Failed;
 use super::syslog::Syslog;
 use super::{detach, panics, run_dir, store};
 use crate::config::{Complaints, LoadOptions, ServerSettings};
-use crate::firewall::{self, Firewall};
+use crate::firewall::{self, Features, Firewall, SetUp};
 use crate::gate::Gate;
 use crate::time::Timestamp;
 
@@ -131,13 +131,9 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
     }
     let set_up = firewall.set_up()?;
     daemon.lookout = Lookout::new(firewall.news()?, Timestamp::now());
-    let firewall = daemon.firewall.insert(firewall);
-    for warning in set_up.warnings {
-        daemon.journal.note(Level::Warning, warning);
-    }
-    for concern in firewall.surroundings().into_iter().chain(firewall::forwarding(server.firewall.features)) {
-        daemon.journal.note(Level::Warning, format!("{}: {}", concern.what, concern.advice));
-    }
+    daemon.firewall = Some(firewall);
+    tell_set_up(daemon, &set_up, server.firewall.features);
+    let Some(firewall) = &mut daemon.firewall else { return Ok(()) };
     firewall.claim(&mut |allow, until| daemon.gate.owner(allow, until));
     for grant in firewall.adopt(Timestamp::now())? {
         daemon.journal.adopted(daemon.gate.adopt(grant));
@@ -146,6 +142,17 @@ pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result
         daemon.journal.trouble(&error);
     }
     Ok(())
+}
+
+/// What the administrator should know of it.
+pub fn tell_set_up(daemon: &mut Daemon<'_>, set_up: &SetUp, features: Features) {
+    for warning in &set_up.warnings {
+        daemon.journal.note(Level::Warning, warning);
+    }
+    let around = daemon.firewall.as_mut().map(Firewall::surroundings).unwrap_or_default();
+    for concern in around.into_iter().chain(firewall::forwarding(features)) {
+        daemon.journal.note(Level::Warning, format!("{}: {}", concern.what, concern.advice));
+    }
 }
 
 /// What a former daemon left to be closed by commands. What should have been closed already is next.

@@ -118,6 +118,20 @@ impl Firewall {
         done
     }
 
+    /// Grants may lead to other things from now on, by the same firewall in the same place: makes what that needs. What is open
+    /// stays open, and what is needed no more stays until the end.
+    pub fn fit(&mut self, settings: &FirewallSettings) -> Result<SetUp, Error> {
+        let former = std::mem::replace(&mut self.backend, settings.backend.backend(settings));
+        // What is missing now was not undone by anybody.
+        let stood = std::mem::take(&mut self.stood);
+        let done = self.set_up();
+        match done {
+            Ok(_) => self.replies = settings.features.output,
+            Err(_) => (self.backend, self.stood) = (former, stood),
+        }
+        done
+    }
+
     fn put_in_place(&mut self) -> Result<SetUp, Error> {
         let survey = self.run(&self.backend.survey())?;
         let (survey, renamed) = self.recall(survey)?;

@@ -40,6 +40,26 @@ impl Default for FirewallSettings {
     }
 }
 
+impl FirewallSettings {
+    /// Whether this is the same firewall in the same place, whatever may be asked of it.
+    pub fn is_at_same_place(&self, other: &FirewallSettings) -> bool {
+        FirewallSettings { features: other.features, ..self.clone() } == *other
+    }
+}
+
+impl Features {
+    /// With all that was needed before as well.
+    pub fn besides(self, former: Features) -> Self {
+        Self {
+            forwarding: self.forwarding || former.forwarding,
+            local_nat: self.local_nat || former.local_nat,
+            source_nat: self.source_nat || former.source_nat,
+            output: self.output || former.output,
+            destination: self.destination,
+        }
+    }
+}
+
 /// What may be asked of the firewall besides opening ports of this host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {

@@ -340,6 +340,58 @@ fn what_a_stanza_does_not_allow_is_refused_and_opens_nothing() {
     });
 }
 
+#[test]
+fn what_a_reload_permits_works_at_once_and_what_is_open_stays() {
+    Wall::each(|wall| {
+        let gateway = Gateway::new(wall);
+        let before = wall.rules(&gateway.world.server);
+        let access = format!("SOURCE ANY\nKEY key\nHMAC_KEY tag\nFW_ACCESS_TIMEOUT {}\n", 3 * LIFETIME.as_secs());
+        let (client, daemon, settings) = Case::new(&[], to_gateway(22), "").start(wall, &gateway);
+        let reload = |conf: &str, stanza: &str| {
+            settings.rewrite(&format!("{}{conf}", wall.conf()), &format!("{access}{stanza}"));
+            let mark = daemon.logs.mark();
+            daemon.signal(rustix::process::Signal::HUP);
+            daemon.logs.expect_after(mark, &["Re-starting fwknopd"]);
+        };
+        let knock =
+            |words: &[&str]| client.knock(&gateway.world.client, Maker::Ours, &[&["-n", "gate"], words].concat());
+        let said = || daemon.logs.text();
+        reload("", "");
+        knock(&["-A", "tcp/80"]);
+        assert!(gateway.opens(to_gateway(80)).is_some(), "{wall:?}: {}", said());
+        knock(&["-A", "tcp/5555", "-N", "10.72.0.2:22"]);
+        daemon.logs.expect(&["reason=nat-disabled"]);
+
+        reload(FORWARDING, "FORCE_MASQUERADE Y\nFORCE_NAT 10.72.0.2 22\n");
+        knock(&["-A", "tcp/5555"]);
+        assert_eq!(gateway.opens(to_gateway(5555)).as_deref(), Some(INNER_SIDE), "{wall:?}: {}", said());
+        reload("ENABLE_IPT_LOCAL_NAT Y;\nENABLE_DESTINATION_RULE Y;", "");
+        knock(&["-A", "tcp/22", "--nat-local", "--nat-port", "6666"]);
+        assert_eq!(gateway.opens(to_gateway(6666)).as_deref(), Some(CLIENT), "{wall:?}: {}", said());
+        knock(&["-A", "tcp/22"]);
+        assert_eq!(gateway.opens(to_gateway(22)).as_deref(), Some(CLIENT), "{wall:?}: {}", said());
+        knock(&["-A", "tcp/7777", "-N", "10.72.0.2:22"]);
+        daemon.logs.expect(&["reason=nat-disabled"]);
+
+        reload("", "");
+        for port in [80, 6666, 22] {
+            assert!(gateway.connects(to_gateway(port)).is_some(), "{wall:?}, {port}: {}", said());
+        }
+        if wall == Wall::Nftables {
+            // What has no place keeps everything as it is.
+            settings.rewrite("ENABLE_IPT_OUTPUT Y;\nENABLE_IPT_FORWARDING Y;", &access);
+            daemon.signal(rustix::process::Signal::HUP);
+            daemon.logs.expect(&["NFT_OUTPUT_ACCESS"]);
+            daemon.logs.expect(&["The firewall cannot be set up: the old configuration stays in force."]);
+            knock(&["-A", "tcp/8888", "-N", "10.72.0.2:22"]);
+            assert!(daemon.logs.count_of(3, 0, &["reason=nat-disabled"], crate::support::PATIENCE), "{}", said());
+        }
+        assert!(daemon.logs.count(&["somebody undid"]) == 0, "{wall:?}: {}", said());
+        daemon.stop();
+        assert_eq!(wall.rules(&gateway.world.server), before);
+    });
+}
+
 /// A request, and what it must make possible.
 struct Case {
     conf: &'static str,
