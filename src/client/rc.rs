@@ -95,12 +95,12 @@ pub fn stanza_names(path: &Path) -> Result<Vec<String>, Complaints> {
     Ok(sections.into_iter().filter(|section| !section.is("default")).map(|section| section.name).collect())
 }
 
-/// What the stanza of this name says itself, and how its name is written.
+/// What the stanza of this name says itself, in the line syntax's form, and how its name is written.
 pub fn stanza_settings(path: &Path, name: &str) -> Result<Option<(String, Vec<Setting>)>, Complaints> {
     let (sections, _) = read_sections(path)?;
     let (mut written, mut settings) = (None, Vec::new());
     for section in sections.into_iter().filter(|section| section.is(name)) {
-        settings.extend(section.settings);
+        settings.extend(section.settings.into_iter().filter_map(Setting::in_lines));
         written.get_or_insert(section.name);
     }
     Ok(written.map(|name| (name, settings)))

@@ -33,6 +33,7 @@ pub mod server_table;
 mod setting;
 mod source;
 mod tables;
+mod toml_rc;
 mod value;
 mod variable;
 
@@ -48,5 +49,6 @@ pub use server::{
 };
 pub use setting::{Setting, Settings};
 pub use source::Syntax;
+pub use toml_rc::{TomlTable, toml_line, toml_tables, toml_text};
 pub use value::{Checked, Kind};
 pub use variable::{State, Table, Variable};

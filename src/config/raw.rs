@@ -32,6 +32,23 @@ pub enum Value {
     Unusable(&'static str),
 }
 
+impl Value {
+    /// As the line syntaxes have it.
+    pub fn in_lines(&self) -> Option<Secret<String>> {
+        let text = match self {
+            Value::Text(text) => return Some(text.clone()),
+            Value::Flag(flag) => if *flag { "Y" } else { "N" }.to_owned(),
+            Value::Number(number) => number.to_string(),
+            Value::List(items) => {
+                let items: Option<Vec<_>> = items.iter().map(Value::in_lines).collect();
+                items?.iter().map(|item| item.expose().as_str()).collect::<Vec<_>>().join(",")
+            }
+            Value::Unusable(_) => return None,
+        };
+        Some(Secret::new(text))
+    }
+}
+
 /// An access file: what stands outside of all stanzas (include directives), and the stanzas.
 #[derive(Debug, Default)]
 pub struct RawAccess {

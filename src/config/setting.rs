@@ -30,6 +30,16 @@ impl Setting {
         }
     }
 
+    /// The same in the line syntax's form. `None`: it is something that no setting takes.
+    pub fn in_lines(self) -> Option<Self> {
+        Some(Self {
+            name: self.name.to_ascii_uppercase(),
+            value: Value::Text(self.value.in_lines()?),
+            place: self.place,
+            syntax: Syntax::Fwknop,
+        })
+    }
+
     /// The entries of a file with their lines.
     pub fn located(entries: Entries, source: &Source) -> Vec<Self> {
         let locate = |entry: super::raw::Entry| Self {

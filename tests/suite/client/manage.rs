@@ -7,6 +7,7 @@ mod generate;
 mod list;
 mod qr;
 mod servers;
+mod toml;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -265,7 +265,6 @@ fn a_stanza_needs_a_name_and_lines() {
         (&["-k", "--save-rc-stanza"][..], "the stanza has no name\n     name it with -n"),
         (&["-k", "--save-rc-stanza", "-n", "a]b"], "'a]b' cannot be the name of a stanza"),
         (&["-k", "--save-rc-stanza", "-n", "a", "-U", "say \"x y\""], "the value of SPOOF_USER cannot be written"),
-        (&["-k", "--save-rc-stanza", "-n", "a", "--rc-file", "x.toml"], "not supported yet for TOML files"),
     ] {
         let run = home.run(args);
         assert_eq!(run.code, Some(1), "{args:?}");

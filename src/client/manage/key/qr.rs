@@ -11,7 +11,6 @@ use super::super::super::rc;
 use super::super::{Places, say, values};
 use crate::cli::handout::Handout;
 use crate::cli::keys::Ended;
-use crate::config::raw::Value;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -66,8 +65,7 @@ fn stanza(places: &Places, name: &str) -> Result<Secret<String>, Ended> {
     let Some((name, settings)) = rc::stanza_settings(&places.rc_file()?, name)? else {
         return Err(Ended::not_found(format!("there is no stanza '{name}'"), "list them with: fwknop server list"));
     };
-    let said =
-        settings.iter().filter_map(|setting| Some((setting.name.to_ascii_uppercase(), written(&setting.value)?)));
+    let said = settings.iter().filter_map(|setting| Some((setting.name.clone(), setting.value.in_lines()?)));
     let (handed, kept): (Vec<_>, Vec<_>) = said.partition(|(name, _)| Handout::may_say(name));
     if !kept.is_empty() {
         let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
@@ -76,21 +74,6 @@ fn stanza(places: &Places, name: &str) -> Result<Secret<String>, Ended> {
     let handed: Vec<(&str, Secret<String>)> =
         handed.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     Handout::write(&name, &handed, None).map_err(Ended::other)
-}
-
-/// As the original's syntax has it.
-fn written(value: &Value) -> Option<Secret<String>> {
-    let text = match value {
-        Value::Text(text) => return Some(text.clone()),
-        Value::Flag(flag) => if *flag { "Y" } else { "N" }.to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::List(items) => {
-            let items: Option<Vec<_>> = items.iter().map(written).collect();
-            items?.iter().map(|item| item.expose().as_str()).collect::<Vec<_>>().join(",")
-        }
-        Value::Unusable(_) => return None,
-    };
-    Some(Secret::new(text))
 }
 
 fn code(what: &str, text: &Secret<String>) -> Result<QrCode, Ended> {

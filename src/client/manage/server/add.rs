@@ -112,8 +112,7 @@ impl Add {
 
     /// Whether there is such a stanza already, and it may be replaced.
     fn refuse_name(&self, path: &Path) -> Result<bool, Ended> {
-        stanza::check_syntax(path).map_err(Ended::other)?;
-        stanza::check_name(&self.name).map_err(Ended::other)?;
+        stanza::check(path, &self.name).map_err(Ended::other)?;
         if self.name.eq_ignore_ascii_case("default") {
             return Err(Ended::usage("[default] is no server: it holds for all of them", "choose another name"));
         }

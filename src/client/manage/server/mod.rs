@@ -47,7 +47,7 @@ impl Remove {
     fn run(self) -> Result<(), Ended> {
         let known = known::named(&self.places, &self.name)?;
         let path = self.places.rc_file()?;
-        stanza::check_syntax(&path).map_err(Ended::other)?;
+        stanza::check(&path, &known.name).map_err(Ended::other)?;
         let mut plan = Plan::default();
         plan.step(format!("remove the stanza [{}], with the keys in it, from {}", known.name, path.display()));
         if let Some(gpg) = known.openpgp() {

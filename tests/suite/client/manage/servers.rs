@@ -158,7 +158,6 @@ fn nothing_is_written_that_would_not_work() {
         (add(&["--key", "server-cv25519", "--allow-ip", "me"]), 1, &["option --allow-ip"]),
         (add(&["--key", "x", "--import", "y"]), 2, &["cannot be used with"]),
         (add(&["--import", "-", "--hmac-key-file", "-"]), 2, &["two files are to come from standard input"]),
-        (add(&["--key", "server-cv25519", "--rc-file", "rc.toml"]), 1, &["not supported yet for TOML"]),
     ] {
         user.refused(&line, code, said);
     }

@@ -1,6 +1,10 @@
-//! `--save-rc-stanza`: puts the options of a command line into a stanza of the rc file (`spec/client.md` 6). Only lines
-//! of that stanza change, and of those only the ones that say the same; everything else stays byte for byte. The file
-//! is replaced in one step, so that it holds the old keys or the new ones, never none.
+//! Stanzas of the rc file: written by `--save-rc-stanza` (`spec/client.md` 6) and by `fwknop server`, in the original's
+//! syntax or in TOML. Only lines of that stanza change, and of those only the ones that say the same; everything else stays
+//! byte for byte. The file is replaced in one step, so that it holds the old keys or the new ones, never none.
+
+mod edit;
+mod line;
+mod section;
 
 use std::fs;
 use std::io;
@@ -8,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use edit::Text;
+
 use super::compose::TimeOffset;
 use super::variables::TABLE;
 use crate::cli::private_file;
 use crate::config::raw::Value;
-use crate::config::{Kind, Setting, Syntax, rc_line};
+use crate::config::{Complaints, Kind, Setting, Syntax, toml_tables};
 use crate::crypto::rijndael::Mode;
 use crate::secret::Secret;
 use crate::spa::Digest;
@@ -31,8 +37,12 @@ pub enum SaveError {
     NoName,
     #[error("'{0}' cannot be the name of a stanza\n     choose a name without brackets, with -n")]
     Name(String),
-    #[error("saving a stanza is not supported yet for TOML files\n     write it with an editor: docs/client.md")]
-    Toml,
+    #[error(transparent)]
+    Toml(#[from] Complaints),
+    #[error(
+        "the stanza {0} is not written with a line or more for each setting below [{0}]\n     write it so, or change it with an editor"
+    )]
+    Form(String),
     #[error(
         "the value of {0} cannot be written into an rc file\n     leave out the double quotes and control characters, or give a key as base64"
     )]
@@ -92,9 +102,10 @@ pub fn save(
     overwrite: impl FnMut(&str) -> bool,
     all_or_nothing: bool,
 ) -> Result<Saved, SaveError> {
+    check_name(stanza)?;
     let mut saved = Saved::default();
-    edit(path, |text| {
-        let (new, done) = rewrite(text, stanza, lines, overwrite)?;
+    change(path, stanza, |text| {
+        let (new, done) = text.with(lines, overwrite)?;
         saved = done;
         let changes = saved.kept.is_empty() || !all_or_nothing;
         Ok(changes.then_some(new))
@@ -104,12 +115,19 @@ pub fn save(
 
 /// Makes a stanza say these lines and nothing else. Its comments stay.
 pub fn put(path: &Path, stanza: &str, lines: &[NewLine]) -> Result<(), SaveError> {
-    edit(path, |text| put_into(text, stanza, lines).map(Some))
+    check_name(stanza)?;
+    change(path, stanza, |text| text.with_only(lines).map(Some))
 }
 
 /// Removes a stanza and leaves all else as it is, comments included.
 pub fn remove(path: &Path, stanza: &str) -> Result<(), SaveError> {
-    edit(path, |text| Ok(Some(without_stanza(text, stanza))))
+    change(path, stanza, |text| Ok(Some(text.without_stanza())))
+}
+
+/// Refuses what could not be written later.
+pub fn check(path: &Path, stanza: &str) -> Result<(), SaveError> {
+    check_name(stanza)?;
+    if path.exists() { change(path, stanza, |_| Ok(None)) } else { Ok(()) }
 }
 
 /// Whether what this variable holds must not be shown.
@@ -119,183 +137,29 @@ pub fn is_secret(name: &str) -> bool {
 }
 
 /// Refuses what cannot be the name of a stanza.
-pub fn check_name(stanza: &str) -> Result<(), SaveError> {
+fn check_name(stanza: &str) -> Result<(), SaveError> {
     if stanza.is_empty() || stanza.trim() != stanza || stanza.contains(|c: char| c.is_control() || "[]".contains(c)) {
         return Err(SaveError::Name(stanza.to_owned()));
     }
     Ok(())
 }
 
-/// Refuses a file that cannot be written to here.
-pub fn check_syntax(path: &Path) -> Result<(), SaveError> {
-    if Syntax::of(path) == Syntax::Toml { Err(SaveError::Toml) } else { Ok(()) }
-}
-
 /// Replaces the file in one step, unless it shall stay as it is.
-fn edit(path: &Path, change: impl FnOnce(&str) -> Result<Option<Secret<String>>, SaveError>) -> Result<(), SaveError> {
-    check_syntax(path)?;
+fn change(
+    path: &Path,
+    stanza: &str,
+    edit: impl FnOnce(&Text<'_>) -> Result<Option<Secret<String>>, SaveError>,
+) -> Result<(), SaveError> {
     let failed = |source| SaveError::Read { path: path.to_owned(), source };
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    let Some(new) = edit(&Text::read(path, &text, stanza)?)? else { return Ok(()) };
+    // The name may be taken already, by something that is no table.
+    if Syntax::of(path) == Syntax::Toml && toml_tables(path, new.expose()).is_err() {
+        return Err(SaveError::Form(stanza.to_owned()));
+    }
     // A link stays a link.
     let path = fs::canonicalize(path).map_err(failed)?;
-    let text = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
-    match change(&text)? {
-        None => Ok(()),
-        Some(new) => private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source }),
-    }
-}
-
-fn put_into(text: &str, stanza: &str, new: &[NewLine]) -> Result<Secret<String>, SaveError> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let section = Section::find(&lines, stanza);
-    let emptied = without(&lines, |at| section.settings.iter().any(|(line, _)| *line == at));
-    rewrite(emptied.expose(), stanza, new, |_| true).map(|(text, _)| text)
-}
-
-fn without_stanza(text: &str, stanza: &str) -> Secret<String> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let section = Section::find(&lines, stanza);
-    let is_setting = |at: usize| section.settings.iter().any(|(line, _)| *line == at);
-    without(&lines, |at| is_setting(at) || is_header_of(lines[at].trim(), stanza))
-}
-
-fn without(lines: &[&str], gone: impl Fn(usize) -> bool) -> Secret<String> {
-    let mut new = Zeroizing::new(String::with_capacity(lines.iter().map(|line| line.len()).sum()));
-    lines.iter().enumerate().filter(|(at, _)| !gone(*at)).for_each(|(_, line)| new.push_str(line));
-    Secret::new(new.to_string())
-}
-
-fn is_header_of(line: &str, stanza: &str) -> bool {
-    let name = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(name, _)| name.trim());
-    name.is_some_and(|name| name.eq_ignore_ascii_case(stanza))
-}
-
-/// The new text of the file.
-pub fn rewrite(
-    text: &str,
-    stanza: &str,
-    new: &[NewLine],
-    mut overwrite: impl FnMut(&str) -> bool,
-) -> Result<(Secret<String>, Saved), SaveError> {
-    check_name(stanza)?;
-    let old: Vec<&str> = text.split_inclusive('\n').collect();
-    let section = Section::find(&old, stanza);
-    let mut edits = Edits { replaced: vec![None; old.len()], appended: Vec::new() };
-    let mut saved = Saved::default();
-    for line in new {
-        let rendered = render(line)?;
-        let same: Vec<(usize, &str)> =
-            section.settings.iter().copied().filter(|(_, name)| are_about_the_same(name, line.name)).collect();
-        let unchanged = same.len() == 1 && *old[same[0].0] == **rendered.expose();
-        let refused = same.iter().any(|(_, name)| !unchanged && KEYS.contains(name) && !overwrite(name));
-        match same.split_last() {
-            _ if refused => saved.kept.push(line.name),
-            None => edits.appended.push(rendered),
-            Some(((last, _), earlier)) => {
-                earlier.iter().for_each(|(at, _)| edits.replaced[*at] = Some(Secret::new(String::new())));
-                edits.replaced[*last] = Some(rendered);
-            }
-        }
-    }
-    Ok((edits.apply(&old, &section, stanza), saved))
-}
-
-struct Edits {
-    /// For each old line what stands there now, if it changes.
-    replaced: Vec<Option<Secret<String>>>,
-    appended: Vec<Secret<String>>,
-}
-
-impl Edits {
-    fn apply(&self, old: &[&str], section: &Section<'_>, stanza: &str) -> Secret<String> {
-        let mut text = Zeroizing::new(String::with_capacity(
-            old.iter().map(|line| line.len()).sum::<usize>() + self.length() + stanza.len() + 8,
-        ));
-        let append = |text: &mut Zeroizing<String>| self.appended.iter().for_each(|line| text.push_str(line.expose()));
-        for (at, line) in old.iter().enumerate() {
-            text.push_str(self.replaced[at].as_ref().map_or(line, |new| new.expose()));
-            if section.end == Some(at) {
-                end_line(&mut text);
-                append(&mut text);
-            }
-        }
-        if section.end.is_none() {
-            end_line(&mut text);
-            if !text.is_empty() && !text.ends_with("\n\n") {
-                text.push('\n');
-            }
-            text.push_str(&format!("[{stanza}]\n"));
-            append(&mut text);
-        }
-        Secret::new(text.to_string())
-    }
-
-    fn length(&self) -> usize {
-        self.replaced.iter().flatten().chain(&self.appended).map(|line| line.expose().len()).sum()
-    }
-}
-
-fn end_line(text: &mut String) {
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-}
-
-/// Where a stanza stands. A name may stand for several sections; new lines go into the last.
-struct Section<'t> {
-    /// Line and name of each setting.
-    settings: Vec<(usize, &'t str)>,
-    /// The line after which new ones are put: the last setting, or the header.
-    end: Option<usize>,
-}
-
-impl<'t> Section<'t> {
-    fn find(lines: &[&'t str], stanza: &str) -> Self {
-        let mut section = Self { settings: Vec::new(), end: None };
-        let mut inside = false;
-        for (at, line) in lines.iter().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with(['#', ';']) {
-                continue;
-            }
-            if line.starts_with('[') {
-                inside = is_header_of(line, stanza);
-            } else if inside {
-                let name = line.split([' ', '\t']).next().unwrap_or_default();
-                section.settings.push((at, name.strip_suffix(':').unwrap_or(name)));
-            }
-            if inside {
-                section.end = Some(at);
-            }
-        }
-        section
-    }
-}
-
-/// Variables of which a stanza shall hold one: an old `KEY` would win over a new `KEY_BASE64`.
-const GROUPS: [&[&str]; 3] = [
-    &["KEY", "KEY_BASE64", "KEY_FILE"],
-    &["HMAC_KEY", "HMAC_KEY_BASE64", "HMAC_KEY_FILE"],
-    &["GPG_SIGNING_PW", "GPG_SIGNING_PW_BASE64"],
-];
-
-fn are_about_the_same(a: &str, b: &str) -> bool {
-    a == b || GROUPS.iter().any(|group| group.contains(&a) && group.contains(&b))
-}
-
-/// Variables that are not overwritten without asking.
-const KEYS: [&str; 8] = [
-    "KEY",
-    "KEY_BASE64",
-    "HMAC_KEY",
-    "HMAC_KEY_BASE64",
-    "GPG_RECIPIENT",
-    "GPG_SIGNER",
-    "GPG_SIGNING_PW",
-    "GPG_SIGNING_PW_BASE64",
-];
-
-fn render(line: &NewLine) -> Result<Secret<String>, SaveError> {
-    rc_line(line.name, &line.value).ok_or(SaveError::Value(line.name))
+    private_file::replace(&path, new.expose()).map_err(|source| SaveError::Write { path, source })
 }
 
 #[cfg(test)]
@@ -307,18 +171,22 @@ mod tests {
     fn a_stanza_goes_and_the_rest_stays() {
         let text = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n[B]\nSPA_SERVER y\nKEY z\n# more\n[c]\nSPA_SERVER w\n";
         let left = "# mine\n[a]\nSPA_SERVER x\n\n# of b\n# more\n[c]\nSPA_SERVER w\n";
-        assert_eq!(without_stanza(text, "b").expose(), left);
-        assert_eq!(without_stanza(text, "d").expose(), text);
+        assert_eq!(lines_of(text, "b").without_stanza().expose(), left);
+        assert_eq!(lines_of(text, "d").without_stanza().expose(), text);
     }
 
     #[test]
     fn a_stanza_that_is_put_says_nothing_else() {
         let text = "[a]\nSPA_SERVER x\n[b]\n# note\nSPA_SERVER y\nKEY z\n\n[c]\nKEY k\n";
-        let put = put_into(text, "B", &[line("SPA_SERVER", "w")]).unwrap();
+        let put = lines_of(text, "B").with_only(&[line("SPA_SERVER", "w")]).unwrap();
         let there = "[a]\nSPA_SERVER x\n[b]\nSPA_SERVER                  w\n# note\n\n[c]\nKEY k\n";
         assert_eq!(put.expose(), there);
-        let new = put_into(text, "d", &[line("SPA_SERVER", "w")]).unwrap();
+        let new = lines_of(text, "d").with_only(&[line("SPA_SERVER", "w")]).unwrap();
         assert_eq!(*new.expose(), format!("{text}\n[d]\nSPA_SERVER                  w\n"));
+    }
+
+    fn lines_of<'t>(text: &'t str, stanza: &'t str) -> Text<'t> {
+        Text::read(Path::new("rc"), text, stanza).unwrap()
     }
 
     fn line(name: &'static str, value: &str) -> NewLine {
@@ -326,7 +194,7 @@ mod tests {
     }
 
     fn rewritten(text: &str, stanza: &str, new: &[NewLine], answer: bool) -> (String, Saved) {
-        let (text, saved) = rewrite(text, stanza, new, |_| answer).unwrap();
+        let (text, saved) = lines_of(text, stanza).with(new, |_| answer).unwrap();
         (text.expose().clone(), saved)
     }
 
@@ -372,15 +240,20 @@ mod tests {
 
     #[test]
     fn values_are_quoted_when_they_must_be_and_refused_when_they_cannot() {
-        let rendered = |value| render(&line("KEY", value)).map(|line| line.expose()[28..].trim_end().to_owned());
+        let rendered = |value| rewritten_line(value).map(|line| line[28..].trim_end().to_owned());
         assert_eq!(rendered("plain!@").unwrap(), "plain!@");
         assert_eq!(rendered("two words").unwrap(), "\"two words\"");
         assert_eq!(rendered("a;b#c").unwrap(), "\"a;b#c\"");
         assert!(matches!(rendered("say \"so\""), Err(SaveError::Value("KEY"))));
         assert!(rendered("a\nUSE_GPG Y").is_err());
         for name in ["", "a]b", "x\ny", " pad"] {
-            assert!(matches!(rewrite("", name, &[], |_| true), Err(SaveError::Name(_))), "{name:?}");
+            assert!(matches!(check(Path::new("/nowhere"), name), Err(SaveError::Name(_))), "{name:?}");
         }
+    }
+
+    fn rewritten_line(value: &str) -> Result<String, SaveError> {
+        let (text, _) = lines_of("[x]\n", "x").with(&[line("KEY", value)], |_| true)?;
+        Ok(text.expose().strip_prefix("[x]\n").unwrap().to_owned())
     }
 
     #[test]
@@ -401,7 +274,70 @@ mod tests {
         );
     }
 
+    const TOML: &str = "# mine\n\n[default]\nverbose = 'Y' # yes\n\n[office]\n# the key\nkey = 'old'\naccess = [\n  # ssh\n  'tcp/22',\n]\n\n\
+                        # end\n[\"home.example\"]\nkey = 'x'";
+
+    fn toml_of<'t>(text: &'t str, stanza: &'t str) -> Text<'t> {
+        Text::read(Path::new("rc.toml"), text, stanza).unwrap()
+    }
+
+    #[test]
+    fn toml_is_changed_in_the_same_way() {
+        let new =
+            [line("FW_TIMEOUT", "30"), line("ACCESS", "tcp/80"), line("KEY_BASE64", "bmV3"), line("USE_HMAC", "Y")];
+        let (text, saved) = toml_of(TOML, "Office").with(&new, |_| true).unwrap();
+        let expected = "# mine\n\n[default]\nverbose = 'Y' # yes\n\n[office]\n# the key\nkey_base64 = \"bmV3\"\n\
+            access = \"tcp/80\"\nfw_timeout = 30\nuse_hmac = true\n\n# end\n[\"home.example\"]\nkey = 'x'";
+        assert_eq!((text.expose().as_str(), saved), (expected, Saved::default()));
+        let (text, saved) = toml_of(TOML, "office").with(&new, |_| false).unwrap();
+        assert!(text.expose().contains("\nkey = 'old'\n") && !text.expose().contains("bmV3"));
+        assert_eq!(saved.kept, ["KEY_BASE64"]);
+
+        let gone = toml_of(TOML, "HOME.example").without_stanza();
+        assert_eq!(*gone.expose(), TOML.split("[\"home").next().unwrap());
+        let put = toml_of(TOML, "office").with_only(&[line("SPA_SERVER", "w")]).unwrap();
+        assert!(put.expose().contains("[office]\nspa_server = \"w\"\n# the key\n\n# end\n["), "{}", put.expose());
+        let (put, _) = toml_of(TOML, "gate \"1\"").with(&[line("SPA_SERVER", "w")], |_| true).unwrap();
+        assert_eq!(*put.expose(), format!("{TOML}\n\n[\"gate \\\"1\\\"\"]\nspa_server = \"w\"\n"));
+        let (first, _) = toml_of("", "gate").with(&[], |_| true).unwrap();
+        assert_eq!(first.expose(), "[gate]\n");
+    }
+
+    #[test]
+    fn other_forms_of_toml_are_left_to_people() {
+        for text in ["office = { key = 'k' }\n", "office.key = 'k'\n", "[office.key]\n", "[office]\nkey.x = 1\n"] {
+            assert!(matches!(Text::read(Path::new("rc.toml"), text, "office"), Err(SaveError::Form(_))), "{text}");
+        }
+        assert!(matches!(Text::read(Path::new("rc.toml"), "[office", "office"), Err(SaveError::Toml(_))));
+    }
+
     proptest! {
+        /// What is written is read again, and everything else is as it was.
+        #[test]
+        fn toml_stays_toml(
+            settings in proptest::collection::vec(("(access|key|verbose|fw_timeout)", "'[a-z#\\[]{0,3}'|\\[\n1, # x\n2\\]|\"\"\"\n\\[a\\]\n\"\"\"| 7 # n"), 0..9),
+            heads in proptest::collection::vec("\\[[abc]\\]|\\[ \"[abc]\" \\] # h|#[ -~]{0,8}", 9),
+        ) {
+            let old: String = settings.iter().zip(&heads).map(|((name, value), head)| format!("{head}\n{name} = {value}\n\n")).collect();
+            prop_assume!(toml_tables(Path::new("rc.toml"), &old).is_ok());
+            let new = [line("ACCESS", "tcp/4"), line("KEY_BASE64", "bmV3")];
+            let (text, _) = toml_of(&old, "a").with(&new, |_| true).unwrap();
+            let tables = |text: &str| toml_tables(Path::new("rc.toml"), text).unwrap();
+            let others = |text: &str| {
+                let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                let other = tables(text).into_iter().filter(|table| table.name != "a");
+                other.flat_map(|table| table.settings).flat_map(|(_, at)| lines[at].to_vec()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(others(text.expose()), others(&old));
+            let a: Vec<String> = tables(text.expose()).into_iter().filter(|table| table.name == "a").flat_map(|table| table.settings).map(|(name, _)| name).collect();
+            prop_assert!(a.contains(&"access".to_owned()) && a.contains(&"key_base64".to_owned()) && !a.contains(&"key".to_owned()));
+            let (again, _) = toml_of(text.expose(), "a").with(&new, |_| true).unwrap();
+            prop_assert_eq!(&again, &text);
+            let gone = toml_of(text.expose(), "a").without_stanza();
+            prop_assert!(tables(gone.expose()).iter().all(|table| table.name != "a"));
+            prop_assert_eq!(others(gone.expose()), others(&old));
+        }
+
         /// Whatever the file holds: the lines of other stanzas, and all comments, are still there, in order.
         #[test]
         fn everything_else_is_kept(
@@ -410,7 +346,7 @@ mod tests {
         ) {
             let old = format!("{}{}", lines.join("\n"), if last_newline { "\n" } else { "" });
             let new = [line("ACCESS", "tcp/4"), line("KEY_BASE64", "bmV3")];
-            let (text, _) = rewrite(&old, "a", &new, |_| true).unwrap();
+            let (text, _) = lines_of(&old, "a").with(&new, |_| true).unwrap();
             let mut rest = text.expose().split('\n');
             let mut inside = false;
             for old_line in old.split('\n') {
@@ -423,7 +359,7 @@ mod tests {
                     prop_assert!(rest.any(|new_line| new_line == old_line), "{old_line:?} is gone from {text:?}");
                 }
             }
-            let (again, _) = rewrite(text.expose(), "a", &new, |_| true).unwrap();
+            let (again, _) = lines_of(text.expose(), "a").with(&new, |_| true).unwrap();
             prop_assert_eq!(again, text);
         }
     }
