@@ -94,15 +94,19 @@ impl Plan {
         }
     }
 
-    /// Replies leave from the port where the connection really is.
+    /// Replies leave from the port where the connection really is. What asks for that port needs no other way there: to the
+    /// kernel it would not have been translated.
     fn local(&mut self, ports: &PortSet, to: Port, replies: bool) {
         for outer in ports.iter() {
-            let inner = Some(Service { port: to, ..outer });
-            self.add(Kind::Local, None, inner, None);
+            let inner = Service { port: to, ..outer };
+            let (kind, at) = if outer == inner { (Kind::Input, self.at) } else { (Kind::Local, None) };
+            self.add(kind, at, Some(inner), None);
             if replies {
-                self.add(Kind::Output, self.at, inner, None);
+                self.add(Kind::Output, self.at, Some(inner), None);
             }
-            self.add(Kind::Redirect, self.at, Some(outer), Some(Value::Port(to)));
+            if outer != inner {
+                self.add(Kind::Redirect, self.at, Some(outer), Some(Value::Port(to)));
+            }
         }
     }
 
@@ -140,7 +144,8 @@ pub fn access_of(entries: &[Entry]) -> Option<(Access, Option<IpAddr>)> {
     let of = |kind| entries.iter().filter(move |entry: &&Entry| entry.spot.kind == kind);
     let ports = |kind| PortSet::new(of(kind).filter_map(|entry| entry.spot.service));
     if let Some(Entry { to: Some(Value::Port(to)), spot, .. }) = of(Kind::Redirect).next() {
-        return Some((Access::Local { ports: ports(Kind::Redirect)?, to: *to }, spot.peer));
+        let outer = of(Kind::Input).chain(of(Kind::Redirect)).filter_map(|entry| entry.spot.service);
+        return Some((Access::Local { ports: PortSet::new(outer)?, to: *to }, spot.peer));
     }
     // A firewall without redirects opens the port itself.
     if let (None, Some(_), Some(Entry { to: Some(Value::Port(to)), spot, .. })) =
@@ -330,6 +335,28 @@ mod tests {
             "_exp_1748779233",
         ] {
             assert!(foreign.parse::<Tag>().is_err(), "{foreign:?} was taken for ours");
+        }
+    }
+
+    #[test]
+    fn a_grant_is_put_together_again_from_its_rules() {
+        let (ports, to) = ("tcp/22,tcp/5555".parse::<PortSet>().unwrap(), Port::new(22).unwrap());
+        let inner = Target { host: Host::Address([10, 1, 2, 3].into()), port: to };
+        let forward =
+            |source| Forward { ports: Some(ports.clone()), to: Some(inner.clone()), translated: true, source };
+        let accesses = [
+            Access::Open(ports.clone()),
+            Access::Local { ports: ports.clone(), to },
+            Access::Local { ports: "udp/53".parse().unwrap(), to },
+            Access::Forward(Box::new(forward(None))),
+            Access::Forward(Box::new(forward(Some(SourceNat::Masquerade)))),
+        ];
+        for access in accesses {
+            let (until, lifetime) = (Timestamp::from_secs(60), crate::time::Lifetime::from_secs(60).unwrap());
+            let (id, allow) = (GrantId(1), [1, 2, 3, 4].into());
+            let grant = Grant { id, allow, access, at: None, lifetime, until, certificate: None, knock: None };
+            let entries: Vec<Entry> = Rule::of(&grant, true).iter().map(Rule::entry).collect();
+            assert_eq!(access_of(&entries), Some((grant.access, None)));
         }
     }
 

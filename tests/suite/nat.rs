@@ -218,6 +218,16 @@ fn another_port_of_this_host() {
     });
 }
 
+/// Also under its own number, when that is asked for.
+#[test]
+fn a_port_of_this_host_that_the_stanza_forces() {
+    Wall::each(|wall| {
+        let way = Case::new(&["-A", "tcp/22,tcp/5555"], to_gateway(22), CLIENT);
+        let (conf, stanza) = ("ENABLE_IPT_LOCAL_NAT Y;", "FORCE_NAT 127.0.0.1 22");
+        Case { conf, stanza, ports: &[22, 5555], shut: vec![to_gateway(80)], ..way }.prove(wall, Gateway::new(wall));
+    });
+}
+
 #[test]
 fn another_port_of_this_host_over_ipv6() {
     each(|wall| {
