@@ -1,5 +1,6 @@
 //! What would keep grants from working, as it can be told before the start. Pure: judges what was read.
 
+use super::settings::Hook;
 use crate::net::Service;
 
 /// One thing that is wrong, and what to do about it.
@@ -29,13 +30,20 @@ impl Concern {
     }
 }
 
-/// Connections that a grant let in end with it, unless a rule lets pass what is established.
-pub fn stateless(input: &str, advice: String) -> Concern {
-    let what = format!(
-        "no rule of '{input}' accepts packets of established connections: they freeze when their grant ends, and answers \
-         to this machine's own connections are dropped"
-    );
-    Concern::minor(what, advice)
+/// No rule lets pass what is established. Of incoming connections those that a grant let in end with it; where answers pass, nothing
+/// works at all.
+pub fn stateless(hook: Hook, chain: &str, rule: String) -> Concern {
+    let (consequence, otherwise) = match hook {
+        Hook::Input => {
+            ("they freeze when their grant ends, and answers to this machine's own connections are dropped", "")
+        }
+        Hook::Forward => ("answers of the hosts behind are dropped, so what is forwarded leads nowhere", ""),
+        Hook::Output => {
+            ("answers to whom a grant let in are dropped, so it leads nowhere", ", or set ENABLE_IPT_OUTPUT Y")
+        }
+    };
+    let what = format!("no rule of '{chain}' accepts packets of established connections: {consequence}");
+    Concern::minor(what, rule + otherwise)
 }
 
 /// A service that grants would open, but whose packets are led elsewhere before the input chain sees them: the ports that

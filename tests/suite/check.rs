@@ -136,6 +136,40 @@ fn a_missing_state_rule_is_told() {
     );
 }
 
+/// Without it answers do not pass, and nothing that is opened there works.
+#[test]
+fn a_missing_state_rule_for_answers_is_told() {
+    let scene = Scene::new(60);
+    let configure = |conf: &str| {
+        let stanza = access(PORT, 60) + "NAT_DESTINATIONS 10.72.0.0/24\n";
+        scene.settings.rewrite(&format!("PCAP_INTF srv0;\nENABLE_IPT_FORWARDING Y;\n{conf}"), &stanza);
+    };
+    configure("");
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        scene.world.server.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
+    }
+    nft(&scene, FORWARD);
+    let (code, text) = check(&scene, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    nft(&scene, "flush chain inet filter forward");
+    finds(
+        &scene,
+        5,
+        "answers of the hosts behind are dropped",
+        "nft insert rule inet filter forward ct state established",
+    );
+    nft(&scene, FORWARD);
+    nft(&scene, "add chain inet filter output { type filter hook output priority 0; policy drop; }");
+    finds(&scene, 5, "answers to whom a grant let in are dropped", "related accept, or set ENABLE_IPT_OUTPUT Y");
+    configure("ENABLE_IPT_OUTPUT Y;\n");
+    let (code, text) = check(&scene, &[]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// As an administrator forwards.
+pub const FORWARD: &str = "add chain inet filter forward { type filter hook forward priority 0; policy drop; };
+                           add rule inet filter forward ct state established,related accept";
+
 #[test]
 fn a_missing_program_is_told() {
     let scene = scene("FIREWALL_EXE /no/such/nft;\n");
@@ -162,7 +196,7 @@ fn forwarding_that_is_switched_off_is_told_also_at_the_start() {
     let scene = Scene::new(60);
     let stanza = access(PORT, 60) + "NAT_DESTINATIONS 10.72.0.0/24\n";
     scene.settings.rewrite("PCAP_INTF srv0;\nENABLE_IPT_FORWARDING Y;\n", &stanza);
-    nft(&scene, "add chain inet filter forward { type filter hook forward priority 0; policy drop; }");
+    nft(&scene, FORWARD);
     let switch = |key: &str, on: u8| scene.world.server.run("sysctl", &["-q", "-w", &format!("{key}={on}")]);
     switch("net.ipv4.ip_forward", 0);
     switch("net.ipv6.conf.all.forwarding", 1);

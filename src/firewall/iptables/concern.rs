@@ -4,35 +4,49 @@ use super::save::{Save, Table};
 use super::text::Version;
 use crate::firewall::Concern;
 use crate::firewall::concern::{MAX_TOLD, diverted, stateless};
+use crate::firewall::settings::Hook;
 use crate::net::{Port, Proto, Service, parse_port};
 
-/// Of the protocols by which this machine is reached.
-pub fn concerns(save: &Save, versions: &[Version], input: &str, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
-    versions.iter().flat_map(|version| of_version(save, *version, input, opens)).collect()
+/// Of the protocols by which this machine is reached, and the chains that decide on packets of grants.
+pub fn concerns(
+    save: &Save,
+    versions: &[Version],
+    chains: &[(Hook, &str)],
+    opens: &dyn Fn(Service) -> bool,
+) -> Vec<Concern> {
+    versions.iter().flat_map(|version| of_version(save, *version, chains, opens)).collect()
 }
 
-fn of_version(save: &Save, version: Version, input: &str, opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+fn of_version(save: &Save, version: Version, chains: &[(Hook, &str)], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
     let (filter, nat, program) = (save.table(version, "filter"), save.table(version, "nat"), version.program());
     let mut concerns = Vec::new();
-    if !drops(filter, input) {
-        let (over, first) = match version {
-            Version::V4 => ("", ""),
-            // Without it no neighbour is found.
-            Version::V6 => (" over IPv6", "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT, and "),
-        };
-        let what = format!("the chain {input} of {program} accepts by default, so there is nothing to open{over}");
-        let advice = format!("drop what nobody accepts: {}{program} -P {input} DROP", first.replace("INPUT", input));
-        concerns.push(Concern::minor(what, advice));
-    }
-    if !filter.all_rules().any(|(_, words)| passes_established(words)) {
-        let advice = format!("{program} -I {input} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
-        concerns.push(stateless(&format!("{program} {input}"), advice));
+    for (hook, chain) in chains {
+        let drops = drops(filter, chain);
+        if *hook == Hook::Input && !drops {
+            concerns.push(accepting(version, chain));
+        }
+        if (*hook == Hook::Input || drops) && !filter.entered_from(chain).any(passes_established) {
+            let rule = format!("{program} -I {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
+            concerns.push(stateless(*hook, &format!("{program} {chain}"), rule));
+        }
     }
     let away = nat.all_rules().filter_map(|(chain, words)| Some((Translated::read(words)?, chain)));
     let open = away.filter(|(led, _)| opens(led.service) && !led.is_shut(filter));
     concerns
         .extend(open.take(MAX_TOLD).map(|(led, chain)| diverted(led.service, &format!("{program} -t nat {chain}"))));
     concerns
+}
+
+fn accepting(version: Version, input: &str) -> Concern {
+    let program = version.program();
+    let (over, first) = match version {
+        Version::V4 => ("", ""),
+        // Without it no neighbour is found.
+        Version::V6 => (" over IPv6", "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT, and "),
+    };
+    let what = format!("the chain {input} of {program} accepts by default, so there is nothing to open{over}");
+    let advice = format!("drop what nobody accepts: {}{program} -P {input} DROP", first.replace("INPUT", input));
+    Concern::minor(what, advice)
 }
 
 /// Where the rules that masquerade are those of the original: `--to-ports` gives all connections of a grant one source port.
@@ -117,7 +131,8 @@ mod tests {
 
     fn told_of(version: Version, text: &str) -> Vec<Concern> {
         let save = Save::read([((version, String::new()), &Output::Text(text.to_owned()))].into_iter());
-        concerns(&save, &[version], "INPUT", &|service| service.port.get() == 8080)
+        let chains = [(Hook::Input, "INPUT"), (Hook::Forward, "FORWARD"), (Hook::Output, "OUTPUT")];
+        concerns(&save, &[version], &chains, &|service| service.port.get() == 8080)
     }
 
     fn told(text: &str) -> Vec<String> {
@@ -135,6 +150,23 @@ mod tests {
         let closing = GOOD.replace("INPUT DROP", "INPUT ACCEPT").replace("COMMIT", "-A INPUT -j REJECT\nCOMMIT");
         assert!(told(&closing).is_empty());
         assert_eq!(told("").len(), 2);
+    }
+
+    #[test]
+    fn the_state_rule_has_to_be_on_the_way_of_the_packets() {
+        let with = |more: &str| told(&GOOD.replace("COMMIT", &format!("{more}COMMIT")));
+        let state = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+        // As Docker has it, which says nothing about incoming packets.
+        let docker = format!("*filter\n:INPUT DROP [0:0]\n-A FORWARD {state}\nCOMMIT\n");
+        assert!(matches!(&told(&docker)[..], [only] if only.contains("'iptables INPUT'")));
+        let below =
+            format!("*filter\n:INPUT DROP [0:0]\n-A INPUT -j ONE\n-A ONE -p tcp -g TWO\n-A TWO {state}\nCOMMIT\n");
+        assert!(told(&below).is_empty());
+        let around = "-A INPUT -j ONE\n-A ONE -j INPUT\n";
+        assert!(with(around).is_empty());
+        assert!(with("-P FORWARD DROP\n")[0].contains("hosts behind"));
+        assert!(with("-P OUTPUT DROP\n")[0].contains("to whom a grant let in"));
+        assert!(with(&format!("-P FORWARD DROP\n-P OUTPUT DROP\n-A FORWARD {state}\n-A OUTPUT {state}\n")).is_empty());
     }
 
     #[test]

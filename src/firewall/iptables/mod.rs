@@ -245,7 +245,13 @@ impl Backend for Iptables {
     }
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
-        concern::concerns(&self.read(survey), &self.in_use, &self.tables.chains.of(Role::Input).from, opens)
+        let from = |role| &*self.tables.chains.of(role).from;
+        let Features { forwarding, output, .. } = self.features;
+        let mut chains = vec![(Hook::Input, from(Role::Input))];
+        chains.extend(forwarding.then(|| (Hook::Forward, from(Role::Forward))));
+        // Answers need the rule where nothing of ours lets them out.
+        chains.extend((!output).then(|| (Hook::Output, from(Role::Output))));
+        concern::concerns(&self.read(survey), &self.in_use, &chains, opens)
     }
 
     /// Not in the legacy variant, which would make tables for it.

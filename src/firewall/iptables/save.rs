@@ -78,6 +78,25 @@ impl Table {
         self.rules.iter().map(|(chain, words)| (&**chain, &**words))
     }
 
+    /// The rules of a chain, and those of all chains it leads to.
+    pub fn entered_from<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a [String]> {
+        let mut entered = vec![chain];
+        let mut next = 0;
+        while let Some(chain) = entered.get(next).copied() {
+            for target in self.rules(chain).filter_map(target) {
+                if self.has_rules(target) && !entered.contains(&target) {
+                    entered.push(target);
+                }
+            }
+            next += 1;
+        }
+        entered.into_iter().flat_map(|chain| self.rules(chain))
+    }
+
+    fn has_rules(&self, chain: &str) -> bool {
+        self.rules(chain).next().is_some()
+    }
+
     pub fn policy(&self, chain: &str) -> Option<&str> {
         self.policies.get(chain).map(String::as_str)
     }
@@ -97,9 +116,13 @@ impl Table {
 
     /// How many rules of any chain lead there.
     pub fn mentions(&self, to: &str) -> usize {
-        let leads = |words: &[String]| words.windows(2).any(|two| ["-j", "-g"].contains(&&*two[0]) && two[1] == to);
-        self.rules.iter().filter(|(_, words)| leads(words)).count()
+        self.rules.iter().filter(|(_, words)| target(words) == Some(to)).count()
     }
+}
+
+/// Where a rule leads.
+fn target(words: &[String]) -> Option<&str> {
+    words.windows(2).find(|two| ["-j", "-g"].contains(&&*two[0])).map(|two| &*two[1])
 }
 
 /// Words may stand in quotes, with `\` before what would end them.

@@ -7,16 +7,16 @@ use serde_json::Value;
 use crate::firewall::Concern;
 use crate::firewall::concern::{self, MAX_TOLD};
 use crate::firewall::ruleset::{Chain, ChainRule, Ruleset};
-use crate::firewall::settings::ChainPlace;
+use crate::firewall::settings::{ChainPlace, Hook};
 use crate::net::{Port, Proto, Service};
 
 /// No rule on the way through this chain lets pass what is established.
-pub fn stateless(ruleset: &Ruleset, access: &ChainPlace) -> Option<Concern> {
+pub fn stateless(ruleset: &Ruleset, hook: Hook, access: &ChainPlace) -> Option<Concern> {
     let chain = ruleset.chain(&access.family.to_string(), access.table.as_str(), access.chain.as_str())?;
     let bases = ruleset.entrances(chain);
     let passes = |rule: &&ChainRule| rule.passes_established() && enters(ruleset, rule, &bases);
-    let advice = || format!("nft insert rule {access} ct state established,related accept");
-    ruleset.rules.iter().find(passes).is_none().then(|| concern::stateless(&access.to_string(), advice()))
+    let rule = || format!("nft insert rule {access} ct state established,related accept");
+    ruleset.rules.iter().find(passes).is_none().then(|| concern::stateless(hook, &access.to_string(), rule()))
 }
 
 fn enters(ruleset: &Ruleset, rule: &ChainRule, bases: &[&Chain]) -> bool {
@@ -107,8 +107,10 @@ mod tests {
 
     #[test]
     fn the_state_rule_may_stand_in_any_chain_that_input_enters() {
-        let missing =
-            |exprs: &[(&str, &str)]| stateless(&rules(exprs), &"inet filter input".parse().unwrap()).is_some();
+        let at = |hook, exprs: &[(&str, &str)]| {
+            stateless(&rules(exprs), hook, &format!("inet filter {hook}").parse().unwrap()).is_some()
+        };
+        let missing = |exprs: &[(&str, &str)]| at(Hook::Input, exprs);
         let jump = r#"[{"jump":{"target":"states"}}]"#;
         assert!(!missing(&[("input", STATE)]));
         assert!(!missing(&[("input", jump), ("states", STATE)]));
@@ -116,7 +118,8 @@ mod tests {
         assert!(!missing(&[("input", map)]));
         assert!(missing(&[]));
         assert!(missing(&[("states", STATE)]), "nobody enters it");
-        assert!(missing(&[("forward", STATE)]));
+        assert!(missing(&[("forward", STATE)]) && !at(Hook::Forward, &[("forward", STATE)]));
+        assert!(at(Hook::Forward, &[("input", STATE)]));
         let drop = r#"[{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"invalid"}},{"drop":null}]"#;
         assert!(missing(&[("input", drop)]));
     }

@@ -169,8 +169,12 @@ impl Backend for Nftables {
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
         let Ok(ruleset) = read(survey) else { return Vec::new() };
-        let input = self.places.iter().filter_map(|places| concern::stateless(&ruleset, &places.input));
-        input.chain(concern::diverted(&ruleset, opens)).collect()
+        // Answers need the rule where nothing of ours lets them out.
+        let answers = if self.features.output { Vec::new() } else { place::dropping(&ruleset, Hook::Output) };
+        let places = self.places.iter().flat_map(Places::all).filter(|(hook, _)| *hook != Hook::Output);
+        let places = places.chain(answers.iter().map(|place| (Hook::Output, place)));
+        let stateless = places.filter_map(|(hook, place)| concern::stateless(&ruleset, hook, place));
+        stateless.chain(concern::diverted(&ruleset, opens)).collect()
     }
 
     fn rehearsal(&self, set_up: &[Step]) -> Vec<Step> {

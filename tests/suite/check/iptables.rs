@@ -55,10 +55,8 @@ fn each_protocol_is_judged() {
             finds(&scene, 5, &what, &format!("{program} -P INPUT DROP"));
             run(&scene, wall, &format!("{program} -P INPUT DROP"));
 
-            for chain in ["INPUT", "FORWARD"] {
-                let rule = format!("{program} -D {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
-                run(&scene, wall, &rule);
-            }
+            // That of the forward chain says nothing about incoming packets.
+            run(&scene, wall, &format!("{program} -D INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"));
             let what = format!("no rule of '{program} INPUT' accepts packets of established connections");
             finds(&scene, 5, &what, &format!("{program} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED"));
             run(&scene, wall, &format!("{program} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"));
@@ -69,6 +67,30 @@ fn each_protocol_is_judged() {
         scene.world.server.run("ip", &["address", "del", &format!("{SERVER_V6}/64"), "dev", "srv0"]);
         // Nobody reaches this machine over IPv6.
         finds(&scene, 5, "the chain INPUT of iptables accepts by default", "iptables -P INPUT DROP");
+    }
+}
+
+#[test]
+fn a_missing_state_rule_for_answers_is_told() {
+    for wall in VARIANTS {
+        let scene = scene(wall, "");
+        let state = "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT";
+        run(&scene, wall, "iptables -P OUTPUT DROP");
+        finds(&scene, 5, "answers to whom a grant let in are dropped", "RELATED -j ACCEPT, or set ENABLE_IPT_OUTPUT Y");
+        configure(&scene, &format!("{}ENABLE_IPT_OUTPUT Y;\n", exe(wall)));
+        let (code, text) = check(&scene, &[]);
+        assert_eq!(code, Some(0), "{wall:?}: {text}");
+        configure(&scene, &exe(wall));
+        run(&scene, wall, &format!("iptables -A OUTPUT {state}"));
+        run(&scene, wall, &format!("ip6tables -D FORWARD {state}"));
+        let (code, text) = check(&scene, &[]);
+        assert_eq!(code, Some(0), "{wall:?}, nothing is forwarded: {text}");
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            scene.world.server.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
+        }
+        let stanza = access(PORT, 60) + "NAT_DESTINATIONS 10.72.0.0/24\n";
+        scene.settings.rewrite(&format!("PCAP_INTF srv0;\n{}ENABLE_IPT_FORWARDING Y;\n", exe(wall)), &stanza);
+        finds(&scene, 5, "answers of the hosts behind are dropped", &format!("ip6tables -I FORWARD {state}"));
     }
 }
 
