@@ -46,14 +46,14 @@ impl Clock {
         self.known.since_boot + self.known.wall.until(at) + JITTER
     }
 
-    /// By how much the clock was set since the last call. Less than a second changes nothing.
-    pub fn shift(&mut self) -> Option<Shift> {
+    /// The time, and by how much the clock was set since the last call. Less than a second changes nothing.
+    pub fn look(&mut self) -> (Timestamp, Option<Shift>) {
         let now = Reading::now();
         let shift = self.known.shift_to(now);
         if shift.span() > JITTER {
             self.known = now;
         }
-        Some(shift).filter(|shift| shift.span() >= WORTHWHILE)
+        (now.wall, Some(shift).filter(|shift| shift.span() >= WORTHWHILE))
     }
 
     /// After it was readable: silences it.
@@ -93,8 +93,17 @@ impl Reading {
 }
 
 impl Daemon<'_> {
+    /// The time, once what is open goes by it: nothing ends because somebody has just set the clock.
+    pub fn now(&mut self) -> Timestamp {
+        let (now, shift) = self.clock.look();
+        if let Some(shift) = shift {
+            self.clock_was_set(shift, now);
+        }
+        now
+    }
+
     /// What is open, and what is to be done later, stays as far away as it was.
-    pub fn clock_was_set(&mut self, by: Shift, now: Timestamp) {
+    fn clock_was_set(&mut self, by: Shift, now: Timestamp) {
         self.later.shift(by);
         if let Some(lookout) = &mut self.lookout {
             lookout.clock_was_set(by);
@@ -153,10 +162,10 @@ mod tests {
         let mut clock = Clock::new().unwrap();
         let now = Reading::now();
         clock.known.wall = now.wall.shifted(Shift::Ahead(Duration::from_millis(900)));
-        assert_eq!(clock.shift(), None);
+        assert_eq!(clock.look().1, None);
         clock.known.wall = now.wall.shifted(Shift::Ahead(Duration::from_secs(90)));
-        assert!(matches!(clock.shift(), Some(Shift::Back(span)) if span.as_secs().abs_diff(90) <= 1));
-        assert_eq!(clock.shift(), None);
+        assert!(matches!(clock.look().1, Some(Shift::Back(span)) if span.as_secs().abs_diff(90) <= 1));
+        assert_eq!(clock.look().1, None);
     }
 
     #[test]
@@ -170,7 +179,7 @@ mod tests {
     fn nobody_has_set_the_clock_of_this_machine() {
         let mut clock = Clock::new().unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(clock.shift(), None);
+        assert_eq!(clock.look().1, None);
         clock.silence().unwrap();
     }
 }

@@ -87,7 +87,8 @@ pub enum End {
 impl Daemon<'_> {
     pub fn run(&mut self) -> End {
         loop {
-            self.expire(Timestamp::now());
+            let now = self.now();
+            self.expire(now);
             self.conclude();
             self.take_errands();
             let more = match self.receive() {
@@ -311,11 +312,9 @@ impl Daemon<'_> {
             self.clock.silence()?;
         }
         // Also when nothing was said: whatever is done next goes by the clock.
-        if let Some(shift) = self.clock.shift() {
-            self.clock_was_set(shift, Timestamp::now());
-        }
+        let now = self.now();
         if let (true, Some(lookout)) = (heard, &mut self.lookout) {
-            lookout.heard(Timestamp::now());
+            lookout.heard(now);
         }
         Ok(signalled)
     }
