@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::grant::Grant;
 use crate::net::Service;
 
+use super::iptables::Sweep;
 use super::listed::Edit;
 use super::{Concern, Entry, Error, Family, Name, Rule, Spot, Value};
 
@@ -100,6 +101,15 @@ pub trait Backend {
 
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error>;
 
+    /// Several at once, where that can be done in fewer steps.
+    fn close_all(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
+        let mut steps = Vec::new();
+        for entry in entries {
+            steps.extend(self.close(entry)?);
+        }
+        Ok(steps)
+    }
+
     /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error>;
 
@@ -154,6 +164,7 @@ pub enum Step {
     Line(Line),
     Edit(Edit),
     Pass(Pass),
+    Sweep(Sweep),
     /// Asks for the number of the ruleset's last change.
     Generation,
     /// Asks for the handle of an nftables table: another one when somebody made it anew.
@@ -169,6 +180,7 @@ impl fmt::Display for Step {
             Step::Line(line) => line.fmt(f),
             Step::Edit(edit) => edit.fmt(f),
             Step::Pass(pass) => pass.fmt(f),
+            Step::Sweep(sweep) => sweep.fmt(f),
             Step::Generation => f.write_str("get generation"),
             Step::Handle(family, table) => write!(f, "get handle of table {family} {table}"),
         }
@@ -185,6 +197,8 @@ pub struct Line {
     pub jump: Option<String>,
     /// `-A FWKNOP_INPUT -p 6 …`
     pub text: String,
+    /// The kernel takes only so much at once, so that many lines are several transactions.
+    pub bounded: bool,
 }
 
 /// As the command that would do it alone.
@@ -331,6 +345,8 @@ pub enum Output {
     Generation(u32),
     /// The answer to [`Step::Handle`]. `None`: there is no such table.
     Handle(Option<u64>),
+    /// So many transactions of nf_tables.
+    Made(u32),
     Done,
 }
 

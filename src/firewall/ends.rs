@@ -1,5 +1,6 @@
 //! Ends that are told anew: what a firewall's rules say of them is what the next daemon goes by.
 
+use super::memory::chain;
 use super::{Change, Entry, Error, Firewall, Rule, Tag};
 use crate::grant::Grant;
 use crate::time::Timestamp;
@@ -35,6 +36,7 @@ impl Firewall {
                 own.extend(found.map(|found| (rule, found)));
             }
         }
+        own.sort_by_key(|(rule, _)| chain(&rule.spot));
         Ok(own)
     }
 

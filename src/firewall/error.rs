@@ -171,7 +171,15 @@ impl Error {
         matches!(self, Error::Kernel { source, .. }
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists))
     }
+
+    /// Nothing was changed, because the ruleset no longer had the number that it was to have, or what was looked up is gone.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self, Error::Kernel { source, .. } if source.raw_os_error() == Some(RESTART)) || self.is_stale()
+    }
 }
+
+/// `ERESTART` of the kernel, which programs see from nf_tables only.
+const RESTART: i32 = 85;
 
 fn list(candidates: &[ChainPlace]) -> String {
     let quoted: Vec<String> = candidates.iter().map(|access| format!("'{access}'")).collect();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::rule::END;
-use super::{Adopted, Entry, Error, Firewall, Kind, Output, Rule, Spot, Step, Tag, Value};
+use super::{Adopted, Entry, Error, Firewall, Kind, Output, Rule, Spot, Tag, Value};
 use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::time::Timestamp;
@@ -142,13 +142,19 @@ impl Firewall {
         self.memory.is_some() && matches!(error, Error::Refused { .. })
     }
 
-    /// Opens again what somebody else removed.
+    /// Opens again what somebody else removed: in parts, so that what cannot be opened keeps few others from it.
     pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), Error> {
         let mut lost = self.memory.as_mut().map(|memory| std::mem::take(&mut memory.lost)).unwrap_or_default();
         lost.retain(|rule| rule.until > now);
-        let done = self.open_all(&lost, &BTreeSet::new(), now);
-        if let (Err(_), Some(memory)) = (&done, &mut self.memory) {
-            memory.lost = lost;
+        let (mut done, mut still) = (Ok(()), Vec::new());
+        for part in lost.chunks(PART) {
+            if let Err(error) = self.open_all(part, &BTreeSet::new(), now) {
+                still.extend_from_slice(part);
+                done = Err(error);
+            }
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.lost = still;
         }
         done
     }
@@ -187,17 +193,18 @@ impl Firewall {
     }
 
     /// Removes rules from the firewall, and then from memory. Somebody else may have removed some of them.
-    fn remove(&mut self, rules: Vec<Rule>) -> Result<(), Error> {
+    fn remove(&mut self, mut rules: Vec<Rule>) -> Result<(), Error> {
         if rules.is_empty() {
             return Ok(());
         }
+        rules.sort_by_key(|rule| chain(&rule.spot));
         let entries: Vec<Entry> = rules.iter().map(Rule::entry).collect();
         match self.delete(&entries) {
             Err(stale) if self.may_be_stale(&stale) => {
                 self.set_up()?;
                 let still = |rule: &&Rule| self.memory.as_ref().is_some_and(|memory| memory.holds(rule));
                 let left: Vec<Entry> = rules.iter().filter(still).map(Rule::entry).collect();
-                self.delete_bit_by_bit(&left)?;
+                self.delete(&left)?;
             }
             done => done?,
         }
@@ -212,25 +219,10 @@ impl Firewall {
         Ok(())
     }
 
-    /// At once if that goes, and else in parts: without root's rights outside of its namespace, as in a container, the daemon
-    /// cannot make the kernel take a great change in one message.
-    fn delete_bit_by_bit(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        const PART: usize = 200;
-        match self.delete(entries) {
-            Err(Error::Refused { .. }) if entries.len() > PART => {
-                entries.chunks(PART).try_for_each(|part| self.delete(part))
-            }
-            done => done,
-        }
-    }
-
     /// All of them or none, where the firewall can do that. Not one by one: where it is listed as a whole that would take longer
     /// with each that is there.
     pub(super) fn delete(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        let mut steps: Vec<Step> = Vec::new();
-        for entry in entries {
-            steps.extend(self.backend.close(entry)?);
-        }
+        let steps = self.backend.close_all(entries)?;
         if !steps.is_empty() {
             self.tidy.expect();
         }
@@ -256,8 +248,16 @@ fn key(spot: Spot, to: Option<Value>) -> Key {
     (spot, to.filter(|_| matches!(spot.kind, Kind::Snat | Kind::Masquerade)))
 }
 
+/// Rules of one kind and protocol are in one chain.
+type Chain = (Kind, bool);
+
+/// Changes that are ordered by it, in order of their tables, are few transactions.
+pub(super) fn chain(spot: &Spot) -> Chain {
+    (spot.kind, spot.address.is_ipv4())
+}
+
 /// As a listing tells it.
-fn anonymous(spot: Spot) -> Spot {
+pub(super) fn anonymous(spot: Spot) -> Spot {
     let nobody = if spot.address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
     let told = spot.service.is_none() || !matches!(spot.kind, Kind::Snat | Kind::Masquerade);
     Spot { address: if told { spot.address } else { nobody }, ..spot }
@@ -267,6 +267,9 @@ fn anonymous(spot: Spot) -> Spot {
 fn is_vague(spot: &Spot) -> bool {
     spot.address.is_unspecified()
 }
+
+/// What `iptables-restore` gets at once, where each is a rule of its own.
+const PART: usize = 200;
 
 /// Numbers begin with 1.
 const NOBODY: GrantId = GrantId(0);

@@ -16,6 +16,7 @@ mod firewalld;
 mod forwarding;
 mod ipfw;
 mod iptables;
+mod kernel;
 mod known;
 mod listed;
 mod memory;
@@ -424,7 +425,10 @@ impl Firewall {
         }
         let (steps, mut undos): (Vec<Step>, Vec<Option<Step>>) =
             changes.into_iter().map(|change| (change.step, change.undo)).unzip();
-        let Err(failed) = self.runner.run(&steps) else { return self.count(&steps) };
+        let failed = match self.runner.run(&steps) {
+            Ok(outputs) => return self.count(&steps, &outputs),
+            Err(failed) => failed,
+        };
         self.tidy.expect();
         undos.truncate(failed.done);
         undos.reverse();
@@ -502,16 +506,16 @@ impl Firewall {
     }
 
     fn change(&mut self, steps: &[Step]) -> Result<(), Error> {
-        self.run(steps)?;
-        self.count(steps)
+        let outputs = self.run(steps)?;
+        self.count(steps, &outputs)
     }
 
     /// Our own changes, so that those of others can be told from them.
-    fn count(&mut self, steps: &[Step]) -> Result<(), Error> {
+    fn count(&mut self, steps: &[Step], outputs: &[Output]) -> Result<(), Error> {
         let Some(seen) = self.seen else { return Ok(()) };
         // firewalld may have what it is told in tables whose changes nobody counts.
         let uncounted = self.memory.is_some() && self.generation()? == Some(seen);
-        let made = if uncounted { 0 } else { transactions(steps) };
+        let made = if uncounted { 0 } else { transactions(steps, outputs) };
         self.seen = Some(seen.wrapping_add(made));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Set elements in the language of the kernel: nfnetlink messages of nf_tables (`linux/netfilter/nf_tables.h`), byte by
+//! Set elements and rules in the language of the kernel: nfnetlink messages of nf_tables (`linux/netfilter/nf_tables.h`), byte by
 //! byte as nft writes them.
 //!
 //! A transaction is BATCH_BEGIN, the changes, BATCH_END in one datagram: the kernel makes all of them or none. Only the
@@ -15,13 +15,41 @@ use crate::net::{Port, Service};
 
 /// A transaction. The messages are numbered from `sequence`: the begin, each change, the end.
 pub fn batch(changes: &[(Verb, &Element)], sequence: u32) -> Vec<u8> {
+    transaction(changes, None, sequence, |bytes, (verb, element), ack, sequence| {
+        element_message(bytes, *verb, element, ack, sequence);
+    })
+}
+
+/// A transaction that removes rules, each told by its chain and handle. Refused (`ERESTART`) unless the ruleset still has
+/// that number.
+pub fn delete_rules(version: Family, table: &str, rules: &[(&str, u64)], number: u32, sequence: u32) -> Vec<u8> {
+    let general = General { family: family(version), resource: 0 };
+    transaction(rules, Some(number), sequence, |bytes, (chain, handle), ack, sequence| {
+        let header = Header { kind: nf_tables(DELETE_RULE), flags: REQUEST | ack, sequence };
+        message(bytes, header, general, |body| {
+            attribute(body, RULE_TABLE, |value| text(value, table));
+            attribute(body, RULE_CHAIN, |value| text(value, chain));
+            attribute(body, RULE_HANDLE, |value| value.extend(handle.to_be_bytes()));
+        });
+    })
+}
+
+fn transaction<T>(
+    changes: &[T],
+    number: Option<u32>,
+    mut sequence: u32,
+    write: impl Fn(&mut Vec<u8>, &T, u16, u32),
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 + 128 * changes.len());
-    let mut sequence = sequence;
-    message(&mut bytes, Header { kind: BATCH_BEGIN, flags: REQUEST, sequence }, BATCH, |_| ());
-    for (i, (verb, element)) in changes.iter().enumerate() {
+    message(&mut bytes, Header { kind: BATCH_BEGIN, flags: REQUEST, sequence }, BATCH, |body| {
+        if let Some(number) = number {
+            attribute(body, BATCH_GENERATION, |value| value.extend(number.to_be_bytes()));
+        }
+    });
+    for (i, change) in changes.iter().enumerate() {
         sequence = sequence.wrapping_add(1);
         let ack = if i + 1 == changes.len() { ACK } else { 0 };
-        element_message(&mut bytes, *verb, element, ack, sequence);
+        write(&mut bytes, change, ack, sequence);
     }
     let end = Header { kind: BATCH_END, flags: REQUEST, sequence: sequence.wrapping_add(1) };
     message(&mut bytes, end, BATCH, |_| ());
@@ -49,6 +77,17 @@ pub fn get_table(version: Family, table: &Name, sequence: u32) -> Vec<u8> {
     let header = Header { kind: nf_tables(GET_TABLE), flags: REQUEST | ACK, sequence };
     message(&mut bytes, header, General { family: family(version), resource: 0 }, |body| {
         attribute(body, TABLE_NAME, |value| text(value, table.as_str()));
+    });
+    bytes
+}
+
+/// Asks for all rules of a chain.
+pub fn get_rules(version: Family, table: &str, chain: &str, sequence: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    let header = Header { kind: nf_tables(GET_RULE), flags: REQUEST | DUMP, sequence };
+    message(&mut bytes, header, General { family: family(version), resource: 0 }, |body| {
+        attribute(body, RULE_TABLE, |value| text(value, table));
+        attribute(body, RULE_CHAIN, |value| text(value, chain));
     });
     bytes
 }
@@ -151,12 +190,14 @@ pub struct Answer {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Positive error number; 0 acknowledges.
+    /// Positive error number; 0 acknowledges, or ends a list.
     Error(i32),
     Element(Stored),
     Generation(u32),
     /// A table's number, which no other ever has.
     Table(u64),
+    /// A rule's number in its table, which no other ever has.
+    Rule(u64),
     Other,
 }
 
@@ -180,12 +221,15 @@ fn next_message(bytes: &[u8]) -> Option<(Answer, &[u8])> {
 }
 
 fn content(kind: u16, body: &[u8]) -> Option<Content> {
-    if kind == ERROR {
+    if [ERROR, DONE].contains(&kind) {
         return Some(Content::Error(i32::from_ne_bytes(*body.first_chunk()?).checked_neg()?));
     }
     let body = body.get(GENERAL_LEN..)?;
     if kind == nf_tables(NEW_TABLE) {
         return Some(Content::Table(u64::from_be_bytes(*find(body, TABLE_HANDLE)?.first_chunk()?)));
+    }
+    if kind == nf_tables(NEW_RULE) {
+        return Some(Content::Rule(u64::from_be_bytes(*find(body, RULE_HANDLE)?.first_chunk()?)));
     }
     if kind == nf_tables(NEW_GENERATION) {
         let id = find(body, GENERATION_ID)?;
@@ -299,11 +343,15 @@ const GENERAL_LEN: usize = 4;
 const ATTRIBUTE_LEN: usize = 4;
 
 const ERROR: u16 = 2;
+const DONE: u16 = 3;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const BATCH: General = General { family: 0, resource: 10 };
 const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
+const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
@@ -313,12 +361,17 @@ const GET_GENERATION: u16 = 16;
 const REQUEST: u16 = 0x1;
 const ACK: u16 = 0x4;
 const EXCLUSIVE: u16 = 0x200;
+const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
 
 const NESTED: u16 = 0x8000;
 /// Without the flags "nested" and "network byte order".
 const KIND_MASK: u16 = 0x3fff;
 
+const BATCH_GENERATION: u16 = 1;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const TABLE_NAME: u16 = 1;
 const TABLE_HANDLE: u16 = 4;
 const LIST_TABLE: u16 = 1;
@@ -396,6 +449,35 @@ mod tests {
             &[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 17, 0, 0, 0, 0, 53, 0, 0],
         ];
         assert_eq!(batch(&[(Verb::Delete, &element)], 0)[20..104], expected.concat());
+    }
+
+    /// As `nft --debug=mnl delete rule ip filter FWKNOP_INPUT handle 5` shows it, but for the ruleset's number, which nft does not name.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn rules_are_removed_as_nft_removes_them() {
+        let expected: &[&[u8]] = &[
+            &[28, 0, 0, 0, 16, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10],
+            &[8, 0, 1, 0, 0, 0, 1, 2],
+            &[64, 0, 0, 0, 8, 10, 5, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0],
+            b"\x0b\0\x01\0filter\0\0",
+            b"\x11\0\x02\0FWKNOP_INPUT\0\0\0\0",
+            &[12, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 5],
+            &[20, 0, 0, 0, 17, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10],
+        ];
+        assert_eq!(delete_rules(Family::Ip, "filter", &[("FWKNOP_INPUT", 5)], 258, 7), expected.concat());
+    }
+
+    #[test]
+    fn the_end_of_a_list_is_read_like_an_acknowledgement() {
+        let mut bytes = Vec::new();
+        let header = |kind| Header { kind, flags: 2, sequence: 3 };
+        message(&mut bytes, header(nf_tables(NEW_RULE)), General { family: 2, resource: 0 }, |body| {
+            attribute(body, RULE_CHAIN, |value| text(value, "FWKNOP_INPUT"));
+            attribute(body, RULE_HANDLE, |value| value.extend(9_u64.to_be_bytes()));
+        });
+        message(&mut bytes, header(DONE), General { family: 0, resource: 0 }, |_| ());
+        let answer = |content| Answer { sequence: 3, content };
+        assert_eq!(answers(&bytes), [answer(Content::Rule(9)), answer(Content::Error(0))]);
     }
 
     #[test]

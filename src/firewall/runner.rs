@@ -2,7 +2,6 @@
 
 use std::env;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
@@ -10,19 +9,15 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use rustix::net::netlink::{self as netlink_socket, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with};
 use rustix::process::{Pid, Signal};
 
 use super::backend::{Command, Element, Line, Output, Pass, Step, Verb};
 use super::error::Error;
 use super::firewalld::Firewalld;
-use super::iptables;
+use super::iptables::{self, Sweep};
+use super::kernel::Kernel;
 use super::known::BackendName;
 use super::listed::{Edit, Part};
-use super::netlink::{self, Answer, Content};
-use super::rule::Entry;
-use super::settings::{Family, Name};
 
 /// Does what a back-end rendered.
 pub trait Runner {
@@ -126,6 +121,20 @@ impl System {
         first.firewall.commands(&listing, edits)
     }
 
+    /// Looks the rules up and removes them by their numbers, if nobody has changed anything in between.
+    fn sweep(&mut self, sweep: &Sweep) -> Result<Output, Error> {
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let number = self.kernel()?.generation()?;
+            let places = sweep.places(&self.command(&sweep.list())?)?;
+            match self.kernel()?.sweep(sweep, &places, number) {
+                Err(changed) if changed.is_outdated() && tries > 0 => {}
+                done => return done.map(Output::Made),
+            }
+        }
+    }
+
     /// Opened at first use: a dry run needs no kernel.
     fn kernel(&mut self) -> Result<&mut Kernel, Error> {
         match &mut self.kernel {
@@ -150,7 +159,10 @@ impl Runner for System {
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
                 Step::Pass(pass) => self.pass(&mut firewalld, pass).map(|output| vec![output]),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
-                Step::Generation => self.kernel().and_then(Kernel::generation).map(|output| vec![output]),
+                Step::Sweep(sweep) => self.sweep(sweep).map(|output| vec![output]),
+                Step::Generation => {
+                    self.kernel().and_then(Kernel::generation).map(|number| vec![Output::Generation(number)])
+                }
                 Step::Handle(family, table) => {
                     self.kernel().and_then(|kernel| kernel.handle(*family, table)).map(|output| vec![output])
                 }
@@ -170,9 +182,10 @@ impl Runner for System {
     }
 }
 
-/// How many transactions of the kernel's nf_tables these steps are when all of them succeed.
-pub fn transactions(steps: &[Step]) -> u32 {
-    let (mut rest, mut count) = (steps, 0);
+/// How many transactions of the kernel's nf_tables these steps were, all of which succeeded.
+pub fn transactions(steps: &[Step], outputs: &[Output]) -> u32 {
+    let told = |output: &Output| if let Output::Made(count) = output { *count } else { 0 };
+    let (mut rest, mut count) = (steps, outputs.iter().map(told).sum::<u32>());
     while let Some(step) = rest.first() {
         let together = match step {
             Step::Element(Verb::Add | Verb::Delete, _) => leading_changes(rest).len(),
@@ -180,7 +193,7 @@ pub fn transactions(steps: &[Step]) -> u32 {
             _ => 1,
         };
         count += match step {
-            Step::Generation | Step::Handle(..) | Step::Element(Verb::Get, _) => 0,
+            Step::Generation | Step::Handle(..) | Step::Sweep(_) | Step::Element(Verb::Get, _) => 0,
             // A look of iptables.
             Step::Command(command) if command.args.iter().any(|arg| arg == "-C") => 0,
             _ => 1,
@@ -217,12 +230,9 @@ fn leading_lines(steps: &[Step]) -> Vec<&Line> {
         })
     };
     let Some(first) = lines().next() else { return Vec::new() };
-    let mut weight = 0;
-    let fits = |next: &&Line| {
-        weight += iptables::weight(next);
-        (next.program, &next.table) == (first.program, &first.table) && weight <= iptables::LARGEST
-    };
-    lines().take_while(fits).collect()
+    let at_once = if first.bounded { iptables::AT_ONCE } else { usize::MAX };
+    let same = |next: &&Line| (next.program, &next.table) == (first.program, &first.table);
+    lines().take_while(same).take(at_once).collect()
 }
 
 /// An absolute path. `PATH` of an ordinary user often lacks the directories where firewall tools are.
@@ -313,135 +323,8 @@ pub fn shorten(text: &str) -> String {
     said.join("; ")
 }
 
-/// A socket to the kernel's nf_tables. It answers while it is asked: when sending has returned, the answer is there.
-struct Kernel {
-    socket: OwnedFd,
-    /// Of the next message. Answers to earlier ones are passed over.
-    sequence: u32,
-}
-
-impl Kernel {
-    fn open() -> Result<Self, Error> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let protocol = Some(netlink_socket::NETFILTER);
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
-            .map_err(|errno| Error::Socket(errno.into()))?;
-        Ok(Self { socket, sequence: 1 })
-    }
-
-    /// All of them or none.
-    fn change(&mut self, changes: &[(Verb, &Element)]) -> Result<(), Error> {
-        let first = self.sequence;
-        let count = changes.len() as u32; // a grant has a few dozen services
-        self.sequence = first.wrapping_add(count).wrapping_add(2);
-        let show = |sequence: u32| {
-            // The transaction as a whole (its begin or end) is shown by its first change.
-            let place = (sequence.wrapping_sub(first) as usize).saturating_sub(1);
-            changes.get(place).or(changes.first()).map(|(verb, element)| step(*verb, element)).unwrap_or_default()
-        };
-        self.ask(&netlink::batch(changes, first), first, first.wrapping_add(count), &show).map(|_| ())
-    }
-
-    fn get(&mut self, element: &Element) -> Result<Output, Error> {
-        let sequence = self.next();
-        let show = |_| step(Verb::Get, element);
-        let answers = match self.ask(&netlink::get(element, sequence), sequence, sequence, &show) {
-            Err(Error::Kernel { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Output::Found(None));
-            }
-            other => other?,
-        };
-        let stored = answers.into_iter().find_map(|content| match content {
-            Content::Element(stored) => Some(stored),
-            _ => None,
-        });
-        let stored = stored.ok_or_else(|| Error::NoAnswer { step: step(Verb::Get, element) })?;
-        Ok(Output::Found(Some(Entry {
-            spot: element.spot,
-            to: stored.to,
-            remaining: stored.remaining,
-            comment: stored.comment,
-        })))
-    }
-
-    fn generation(&mut self) -> Result<Output, Error> {
-        let sequence = self.next();
-        let show = |_| Step::Generation.to_string();
-        let answers = self.ask(&netlink::get_generation(sequence), sequence, sequence, &show)?;
-        let number = answers.into_iter().find_map(|content| match content {
-            Content::Generation(number) => Some(number),
-            _ => None,
-        });
-        number.map(Output::Generation).ok_or_else(|| Error::NoAnswer { step: show(sequence) })
-    }
-
-    fn handle(&mut self, family: Family, table: &Name) -> Result<Output, Error> {
-        let sequence = self.next();
-        let show = |_| Step::Handle(family, table.clone()).to_string();
-        let found = match self.ask(&netlink::get_table(family, table, sequence), sequence, sequence, &show) {
-            // No such table.
-            Err(Error::Kernel { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other?,
-        };
-        Ok(Output::Handle(found.into_iter().find_map(|content| match content {
-            Content::Table(handle) => Some(handle),
-            _ => None,
-        })))
-    }
-
-    fn next(&mut self) -> u32 {
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
-        sequence
-    }
-
-    /// Sends messages numbered from `first` and reads until `last` is acknowledged. The first error wins.
-    fn ask(&self, bytes: &[u8], first: u32, last: u32, show: &dyn Fn(u32) -> String) -> Result<Vec<Content>, Error> {
-        sendto(&self.socket, bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))
-            .map_err(|errno| refusal(errno.into(), show(first)))?;
-        let mut contents = Vec::new();
-        loop {
-            for Answer { sequence, content } in self.receive(|| show(first))? {
-                // Numbers wrap around, so what lies before `first` is far away.
-                if sequence.wrapping_sub(first) > last.wrapping_sub(first) {
-                    continue;
-                }
-                match content {
-                    Content::Error(0) if sequence == last => return Ok(contents),
-                    Content::Error(0) => {}
-                    Content::Error(number) => {
-                        return Err(refusal(io::Error::from_raw_os_error(number), show(sequence)));
-                    }
-                    other => contents.push(other),
-                }
-            }
-        }
-    }
-
-    fn receive(&self, show: impl Fn() -> String) -> Result<Vec<Answer>, Error> {
-        let mut buffer = [0_u8; 8192];
-        match recvfrom(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok((length, _, from)) => {
-                let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
-                let by_kernel = from.is_some_and(|from| from.pid() == 0);
-                Ok(if by_kernel { netlink::answers(&buffer[..length]) } else { Vec::new() })
-            }
-            Err(rustix::io::Errno::AGAIN) => Err(Error::NoAnswer { step: show() }),
-            Err(errno) => Err(Error::Kernel { step: show(), source: errno.into() }),
-        }
-    }
-}
-
-fn step(verb: Verb, element: &Element) -> String {
-    Step::Element(verb, element.clone()).to_string()
-}
-
-fn refusal(source: io::Error, step: String) -> Error {
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        return Error::NotPermitted;
-    }
-    Error::Kernel { step, source }
-}
+/// Somebody who changes the ruleset all the time must not hold us up.
+const TRIES: u32 = 3;
 
 /// nft reads 10,000 elements in a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -522,7 +405,8 @@ mod tests {
             Step::Element(Verb::Get, element.clone()),
             Step::Element(Verb::Add, element),
         ];
-        assert_eq!(transactions(&steps), 2, "a question is none");
+        assert_eq!(transactions(&steps, &[]), 2, "a question is none");
+        assert_eq!(transactions(&steps, &[Output::Done, Output::Made(3)]), 5);
         assert_eq!(leading_changes(&steps).len(), 2);
         assert!(leading_changes(&steps[2..]).is_empty());
     }

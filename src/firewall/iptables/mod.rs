@@ -7,7 +7,8 @@
 //!
 //! The kernel never removes a rule by itself: the daemon does when its time has come, and the next daemon what this one
 //! could not. The changes of a grant in one table are one transaction of `iptables-restore`, which also says without which
-//! jump they are pointless; rules are removed by what they say, never by their number. Pure: renders and reads, acts never.
+//! jump they are pointless; rules are removed by what they say, never by their place. Many that end together are looked up by what they
+//! say and removed by the numbers that nf_tables gave them ([`Sweep`]). Pure: renders and reads, acts never.
 
 mod beside;
 mod chain;
@@ -16,6 +17,7 @@ mod plan;
 mod rehearsal;
 mod restore;
 mod save;
+mod sweep;
 mod text;
 mod tongue;
 
@@ -33,8 +35,9 @@ use crate::grant::Grant;
 use crate::net::Service;
 pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
 pub use concern::one_at_a_time;
-pub use restore::{LARGEST, program, refused_line, transaction, weight};
+pub use restore::{AT_ONCE, program, refused_line, transaction};
 use save::{Save, Table};
+pub use sweep::{Place, Sweep};
 use text::{Version, rule_text};
 use tongue::Tongue;
 
@@ -108,7 +111,9 @@ impl Iptables {
 
     fn line(&self, version: Version, chain: &TableChain, jump: bool, text: String) -> Step {
         let jump = jump.then(|| chain.jump());
-        self.tongue.line(version, &chain.table, jump, text)
+        // Those of the legacy variant are in tables that are replaced as a whole.
+        let bounded = self.variant != Some(Variant::Legacy);
+        self.tongue.line(version, &chain.table, jump, text, bounded)
     }
 
     fn rule(&self, verb: &str, spot: &Spot, to: Option<Value>, comment: &str) -> Result<Step, Error> {
@@ -346,6 +351,14 @@ impl Backend for Iptables {
 
     fn close(&self, entry: &Entry) -> Result<Vec<Step>, Error> {
         Ok(vec![self.rule("-D", &entry.spot, entry.to, entry.comment.as_deref().unwrap_or_default())?])
+    }
+
+    fn close_all(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
+        if entries.len() > sweep::FEW && self.tongue == Tongue::Restore && self.variant == Some(Variant::NfTables) {
+            return Ok(sweep::steps(&self.tables.chains, entries));
+        }
+        let steps: Result<Vec<_>, Error> = entries.iter().map(|entry| self.close(entry)).collect();
+        Ok(steps?.concat())
     }
 
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {

@@ -51,7 +51,7 @@ fn examples(iptables: &Iptables, version: Version, table: &str) -> Vec<Line> {
             service: Some(Service { proto: Proto::Tcp, port }),
         };
         let text = format!("-A {} {}", chain.to, rule_text(&spot, to, "_exp_0", &chain.target));
-        Line { program: version.restore(), table: table.to_owned(), jump: None, text }
+        Line { program: version.restore(), table: table.to_owned(), jump: None, text, bounded: true }
     };
     here.map(example).collect()
 }

@@ -30,13 +30,9 @@ pub fn refused_line(command: &Command, said: &str) -> Option<String> {
     command.stdin.as_deref()?.lines().nth(number.checked_sub(1)?).map(str::to_owned)
 }
 
-/// What a line takes of a message to the kernel, whose size is limited: a rule that is added is sent as a whole.
-pub fn weight(line: &Line) -> usize {
-    if line.text.starts_with("-D") { 1 } else { 20 }
-}
-
-/// Of one transaction.
-pub const LARGEST: usize = 4000;
+/// So many lines are a message that the kernel takes from everybody, also from a root without rights outside of his
+/// namespace, as in a container. Each says its rule in full, also one that removes it.
+pub const AT_ONCE: usize = 200;
 
 /// What is there stays; a lock that somebody holds is waited for, in seconds.
 pub const ARGS: [&str; 3] = ["--noflush", "-w", "10"];
@@ -80,6 +76,7 @@ mod tests {
             table: "filter".to_owned(),
             jump: Some("INPUT -j FWKNOP_INPUT".to_owned()),
             text: text.to_owned(),
+            bounded: true,
         };
         let (first, second) = (line("-A FWKNOP_INPUT x"), line("-A FWKNOP_INPUT y"));
         let command = transaction(&[&first, &second]);

@@ -14,9 +14,11 @@ pub enum Tongue {
 
 impl Tongue {
     /// One change; `jump` is what it relies on.
-    pub fn line(self, version: Version, table: &str, jump: Option<String>, text: String) -> Step {
+    pub fn line(self, version: Version, table: &str, jump: Option<String>, text: String, bounded: bool) -> Step {
         match self {
-            Tongue::Restore => Step::Line(Line { program: version.restore(), table: table.to_owned(), jump, text }),
+            Tongue::Restore => {
+                Step::Line(Line { program: version.restore(), table: table.to_owned(), jump, text, bounded })
+            }
             Tongue::Firewalld => pass(version, table, &text),
         }
     }

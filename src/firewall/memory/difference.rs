@@ -6,15 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Key, Memory, NOBODY, anonymous, is_vague, key};
-use crate::firewall::{Entry, Kind, Rule, Spot, Tag, Value};
+use super::{Chain, Key, Memory, NOBODY, anonymous, chain, is_vague, key};
+use crate::firewall::{Entry, Rule, Spot, Tag, Value};
 use crate::time::Timestamp;
 
 /// As a listing tells it, with the second at which it ends.
 type Told = (Spot, Option<Value>, u64);
-
-/// Rules of one kind and protocol are in one chain.
-type Chain = (Kind, bool);
 
 impl Memory {
     /// Whether it is a rule of ours.
@@ -102,13 +99,10 @@ fn told(rule: &Rule) -> Told {
     (anonymous(rule.spot), rule.to, rule.tag.until)
 }
 
-fn chain(spot: &Spot) -> Chain {
-    (spot.kind, spot.address.is_ipv4())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::Kind;
     use crate::grant::GrantId;
 
     fn rule(grant: u64, address: &str, until: u64) -> Rule {

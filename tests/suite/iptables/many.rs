@@ -1,0 +1,136 @@
+//! Thousands of grants at once, also where the kernel takes no great message of iptables: as in a container, which the tests of an
+//! ordinary user run in.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{FORWARDING_SNAT, Scene, each_variant, stanzas};
+use crate::support::clock::FakeClock;
+use crate::support::peers::{Daemon, Maker, READY};
+use crate::support::scene::PORT;
+use crate::support::{PATIENCE, within};
+
+const CLOSED_IN: u64 = 16;
+
+/// Half of them forwards, which are rules in two tables, and a thousand others stay open all the time.
+#[test]
+fn thousands_of_grants_are_closed_on_time() {
+    each_variant(|variant| {
+        let (scene, daemon, end) = left_by_a_killed_daemon(variant, CLOSED_IN, 5000, 1000, Scene::daemon);
+        let theirs = "-A FWKNOP_INPUT -i lo -j ACCEPT";
+        scene.iptables().run(&theirs.split(' ').collect::<Vec<_>>());
+        sleep_until(end);
+        let staying = format!("_exp_{}", end + LATER);
+        // A rule ends with the second that it names.
+        let due = UNIX_EPOCH + Duration::from_secs(end + 1);
+        let mut late = Duration::ZERO;
+        let all_closed = || {
+            let rules = scene.iptables().rules();
+            late = due.elapsed().unwrap_or_default();
+            let stay = rules.iter().filter(|rule| rule.contains(&staying)).count();
+            assert_eq!(stay, 1000, "shut for a moment after {late:?}");
+            assert!(rules.iter().any(|rule| rule == theirs), "somebody else's rule is gone");
+            rules.iter().filter(|rule| rule.contains("_exp_")).count() == 1000
+        };
+        assert!(within(PATIENCE, all_closed), "{} are left", scene.rules().len());
+        println!("{variant}: the last of 5000 was closed {late:?} late");
+        assert!(late <= Duration::from_secs(2), "the last was closed {late:?} late");
+        assert!(daemon.logs.count_of(5000, 0, &["close ", "reason=expired"], PATIENCE));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn thousands_of_grants_come_back_after_a_flush() {
+    each_variant(|variant| {
+        let (scene, daemon, _) = left_by_a_killed_daemon(variant, 300, 5000, 0, Scene::daemon);
+        let mut before = scene.rules();
+        before.sort();
+        assert_eq!(before.len(), 7500);
+        for table in ["filter", "nat"] {
+            scene.iptables().run(&["-t", table, "-F"]);
+        }
+        let flushed = Instant::now();
+        let back = || {
+            let mut now = scene.rules();
+            now.sort();
+            now == before
+        };
+        assert!(within(PATIENCE, back), "{} of {}", scene.rules().len(), before.len());
+        println!("{variant}: all were back after {:?}", flushed.elapsed());
+        daemon.logs.expect(&["what was to be open is open again (grants=5000)"]);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn the_ends_of_many_are_told_anew_when_the_clock_is_set() {
+    each_variant(|variant| {
+        let clock = FakeClock::new();
+        let start = |scene: &Scene| {
+            let mut command = clock.rule(scene.settings.command(&scene.world, Maker::Ours));
+            command.arg("-f");
+            let daemon = Daemon::follow(command);
+            daemon.logs.expect(&[READY]);
+            daemon
+        };
+        let (scene, daemon, end) = left_by_a_killed_daemon(variant, 300, 1000, 0, start);
+        clock.set(3600);
+        // Whatever wakes it.
+        scene.knock(PORT);
+        daemon.logs.expect(&["the clock was set", "(grants=1000)"]);
+        let ends = |end: u64| {
+            let comments = [end - 1, end, end + 1].map(|end| format!("_exp_{end} "));
+            scene.rules().iter().filter(|rule| comments.iter().any(|end| rule.contains(end))).count()
+        };
+        assert!(within(PATIENCE, || ends(end + 3600) == 1500), "{} of 1500", ends(end + 3600));
+        assert_eq!(scene.rules().len(), 1500);
+        daemon.stop();
+    });
+}
+
+/// To open them by knocks would take these tests too long. Returns when they end: the `later` ones a minute after the others.
+fn left_by_a_killed_daemon(
+    variant: &'static str,
+    lifetime: u64,
+    count: usize,
+    later: usize,
+    start: impl Fn(&Scene) -> Daemon,
+) -> (Scene, Daemon, u64) {
+    let scene = Scene::new(variant, &stanzas(60), FORWARDING_SNAT);
+    scene.daemon().kill9();
+    let end = now() + lifetime;
+    let rule = |chain: &str, n: usize, port: u16, end: u64, target: &str| {
+        let address = format!("10.{}.{}.{}", n / 62500 + 1, n / 250 % 250, n % 250);
+        format!("-A {chain} -s {address} -p tcp -m tcp --dport {port} -m comment --comment _exp_{end} -j {target}\n")
+    };
+    let (mut filter, mut nat): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for n in 0..count + later {
+        // Spread among the others.
+        let end = if n % 6 == 5 && n / 6 < later { end + LATER } else { end };
+        if n % 2 == 1 {
+            filter.push(rule("FWKNOP_INPUT", n, 22, end, "ACCEPT"));
+        } else {
+            filter.push(rule("FWKNOP_FORWARD", n, 22, end, "ACCEPT"));
+            nat.push(rule("FWKNOP_PREROUTING", n, 5555, end, "DNAT --to-destination 10.200.0.1:22"));
+        }
+    }
+    for (table, rules) in [("filter", filter), ("nat", nat)] {
+        for part in rules.chunks(150) {
+            let script = format!("*{table}\n{}COMMIT\n", part.concat());
+            scene.world.server.feed(&format!("iptables-{variant}-restore"), &["--noflush"], &script);
+        }
+    }
+    let daemon = start(&scene);
+    assert!(now() < end, "this machine is too slow for this test");
+    (scene, daemon, end)
+}
+
+fn sleep_until(end: u64) {
+    std::thread::sleep(Duration::from_secs(end.saturating_sub(now())));
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs()
+}
+
+const LATER: u64 = 60;
