@@ -325,6 +325,38 @@ fn a_target_by_name() {
 }
 
 #[test]
+fn a_name_server_that_is_silent_delays_nobody() {
+    let gateway = Gateway::new(Wall::Nftables);
+    gateway.world.server.ask("listen 22");
+    gateway.world.client.feed("nft", &["-f", "-"], SILENT);
+    let settings = Settings::new(&gateway.world, FORWARDING, "SOURCE ANY\nKEY key\nHMAC_KEY tag\n");
+    let servers = format!("nameserver {CLIENT}\noptions timeout:5 attempts:1\n");
+    let mut command = settings.command_with_file(&gateway.world, "/etc/resolv.conf", &servers);
+    command.arg("-f");
+    let daemon = Daemon::follow(command);
+    daemon.logs.expect(&[crate::support::peers::READY]);
+    let client = Client::new(&format!("[gate]\nSPA_SERVER {SERVER}\nALLOW_IP {CLIENT}\nKEY key\nHMAC_KEY tag\n"));
+    let knock = |words: &[&str]| client.knock(&gateway.world.client, Maker::Ours, &[&["-n", "gate"], words].concat());
+    for n in 1..=9 {
+        knock(&["-A", "tcp/5555", "-N", &format!("slow-{n}.example.:22")]);
+    }
+    daemon.logs.expect(&["too many names of NAT targets are being looked up already"]);
+    daemon.logs.expect(&["close ", "grant=9 ", "reason=failed"]);
+    knock(&["-A", "tcp/22"]);
+    assert!(gateway.opens(to_gateway(22)).is_some(), "{}", daemon.logs.text());
+    assert_eq!(daemon.logs.count(&["reason=name-not-found"]), 0, "it came after the names:\n{}", daemon.logs.text());
+    assert!(
+        daemon.logs.count_of(8, 0, &["reason=name-not-found"], 2 * crate::support::PATIENCE),
+        "{}",
+        daemon.logs.text()
+    );
+    daemon.stop();
+}
+
+/// Questions get no answer, not even that nobody listens.
+const SILENT: &str = "table inet silent { chain in { type filter hook input priority 0; udp dport 53 drop; }; }";
+
+#[test]
 fn what_a_stanza_does_not_allow_is_refused_and_opens_nothing() {
     each(|wall| {
         let gateway = Gateway::new(wall).with_way_back().with_way_in();
