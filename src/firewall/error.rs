@@ -24,14 +24,11 @@ pub enum Error {
     #[error("{program} refused '{step}': {said}")]
     Refused { program: &'static str, step: String, said: String },
 
+    /// `why` is its cause: what to do stands at the end.
     #[error(
-        "cannot reach the system bus at {place}, on which firewalld is; start dbus, or name another firewall with FIREWALL"
+        "cannot reach the system bus at {place}, on which firewalld is ({why}); start dbus, or name another firewall with FIREWALL"
     )]
-    NoBus {
-        place: String,
-        #[source]
-        source: Box<zbus::Error>,
-    },
+    NoBus { place: String, why: Box<zbus::Error> },
 
     #[error(
         "firewalld is not running; start it with 'systemctl start firewalld', or name another firewall with FIREWALL"
@@ -41,12 +38,34 @@ pub enum Error {
     #[error("this firewalld has no direct rules any more; write FIREWALL nftables")]
     NoDirect,
 
-    #[error("the system bus broke off at '{step}'")]
-    Hung {
-        step: String,
-        #[source]
-        source: Box<zbus::Error>,
-    },
+    #[error(
+        "the system bus keeps us from firewalld ({said}); run as root, or let the user of fwknopd through in /etc/dbus-1/system.d: \
+         <allow send_destination=\"org.fedoraproject.FirewallD1\"/>"
+    )]
+    BusDenied { said: String },
+
+    #[error(
+        "firewalld takes no changes from this user ({said}); run as root, or permit org.fedoraproject.FirewallD1.direct to the \
+         user of fwknopd in PolicyKit"
+    )]
+    NotAuthorized { said: String },
+
+    #[error(
+        "firewalld is locked down, and we are not on its list; add us with 'firewall-cmd --permanent \
+         --add-lockdown-whitelist-command=/usr/sbin/fwknopd*', and load that with 'firewall-cmd --reload'"
+    )]
+    LockedDown,
+
+    #[error(
+        "the system bus broke off at '{step}' ({why}); see what it and firewalld say: journalctl -u dbus -u firewalld"
+    )]
+    Hung { step: String, why: Box<zbus::Error> },
+
+    #[error(
+        "firewalld found no iptables for its {protocol} rules, to which ours would belong; install the package iptables and \
+         restart firewalld, or write FIREWALL nftables"
+    )]
+    NoIptables { protocol: &'static str },
 
     #[error("cannot speak to the kernel's nf_tables")]
     Socket(#[source] io::Error),
@@ -74,13 +93,15 @@ pub enum Error {
 
     #[error(
         "no chain of the nftables ruleset drops {} by itself, so there is nothing to open ({seen}); \
-         give your {hook} chain 'policy drop', or name the chain that decides: {} inet filter {hook};",
-        .hook.packets(), .hook.setting()
+         {}, or name the chain that decides: {} inet filter {hook};",
+        .hook.packets(), drop_first(*.hook, .kept_by), .hook.setting()
     )]
     NoChain {
         hook: Hook,
         /// What is there instead.
         seen: String,
+        /// Another firewall of this machine has the chains.
+        kept_by: Option<&'static str>,
     },
 
     #[error(
@@ -180,6 +201,13 @@ impl Error {
 
 /// `ERESTART` of the kernel, which programs see from nf_tables only.
 const RESTART: i32 = 85;
+
+fn drop_first(hook: Hook, kept_by: &Option<&str>) -> String {
+    match kept_by {
+        Some(other) => format!("write FIREWALL {other}, whose rules these are"),
+        None => format!("give your {hook} chain 'policy drop'"),
+    }
+}
 
 fn list(candidates: &[ChainPlace]) -> String {
     let quoted: Vec<String> = candidates.iter().map(|access| format!("'{access}'")).collect();

@@ -24,7 +24,7 @@ impl Firewalld {
             Ok(bus) => Ok(Self { bus, patience }),
             Err(source) => {
                 let place = env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|_| SYSTEM_BUS.to_owned());
-                Err(Error::NoBus { place, source: Box::new(source) })
+                Err(Error::NoBus { place, why: Box::new(source) })
             }
         }
     }
@@ -32,27 +32,31 @@ impl Firewalld {
     /// Lets firewalld run iptables with these words; what it printed.
     pub fn pass(&self, pass: &Pass) -> Result<String, Error> {
         let step = || pass.to_string();
+        let refused = |name: &str, said: &str| refusal(pass, name, said);
         let words = (pass.protocol, &pass.args);
         let call = self.bus.call_method(Some(NAME), PATH, Some(INTERFACE), "passthrough", &words);
         match zbus::block_on(call).and_then(|reply| reply.body().deserialize::<String>()) {
             Ok(text) => Ok(text),
-            Err(zbus::Error::FDO(error)) => {
-                Err(refusal(&error.name(), error.description().unwrap_or_default(), step()))
-            }
-            Err(zbus::Error::MethodError(name, said, _)) => Err(refusal(&name, &said.unwrap_or_default(), step())),
+            Err(zbus::Error::FDO(error)) => Err(refused(&error.name(), error.description().unwrap_or_default())),
+            Err(zbus::Error::MethodError(name, said, _)) => Err(refused(&name, &said.unwrap_or_default())),
             Err(zbus::Error::InputOutput(late)) if late.kind() == std::io::ErrorKind::TimedOut => {
                 Err(Error::Stuck { program: "firewalld", step: step(), seconds: self.patience.as_secs() })
             }
-            Err(source) => Err(Error::Hung { step: step(), source: Box::new(source) }),
+            Err(source) => Err(Error::Hung { step: step(), why: Box::new(source) }),
         }
     }
 }
 
-fn refusal(name: &str, said: &str, step: String) -> Error {
-    match name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or_default() {
+fn refusal(pass: &Pass, name: &str, said: &str) -> Error {
+    let short = super::runner::shorten(said);
+    match name.rsplit('.').next().unwrap_or_default() {
         "ServiceUnknown" | "NameHasNoOwner" => Error::NotRunning,
         "UnknownMethod" | "UnknownInterface" | "UnknownObject" => Error::NoDirect,
-        _ => Error::Refused { program: "firewalld", step, said: super::runner::shorten(said) },
+        "AccessDenied" => Error::BusDenied { said: short },
+        "NotAuthorizedException" => Error::NotAuthorized { said: short },
+        _ if said.starts_with("ACCESS_DENIED") => Error::LockedDown,
+        _ if said.contains("INVALID_IPV") => Error::NoIptables { protocol: pass.protocol },
+        _ => Error::Refused { program: "firewalld", step: pass.to_string(), said: short },
     }
 }
 

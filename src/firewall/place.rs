@@ -12,7 +12,7 @@ pub fn find(ruleset: &Ruleset, hook: Hook) -> Result<ChainPlace, Error> {
     let mut candidates = dropping(ruleset, hook);
     candidates.retain(|access| !kept_by_iptables(ruleset, access));
     match candidates.len() {
-        0 => Err(Error::NoChain { hook, seen: describe(ruleset, hook) }),
+        0 => Err(Error::NoChain { hook, seen: describe(ruleset, hook), kept_by: keeper(ruleset, hook) }),
         1 => Ok(candidates.remove(0)),
         _ => Err(Error::SeveralChains { hook, candidates }),
     }
@@ -128,6 +128,13 @@ fn kept_by_iptables(ruleset: &Ruleset, access: &ChainPlace) -> bool {
         && ruleset.chains.iter().any(marks)
 }
 
+/// Whose rules are in the tables of iptables, if they are there.
+fn keeper(ruleset: &Ruleset, hook: Hook) -> Option<&'static str> {
+    let kept = chains_at(ruleset, hook).filter_map(access).any(|access| kept_by_iptables(ruleset, &access));
+    let of_firewalld = || ruleset.chains.iter().any(|chain| chain.table == "filter" && chain.name == "INPUT_ZONES");
+    kept.then(|| if of_firewalld() { "firewalld" } else { "iptables" })
+}
+
 /// What there is instead of a candidate.
 fn describe(ruleset: &Ruleset, hook: Hook) -> String {
     let chains: Vec<String> = chains_at(ruleset, hook)
@@ -191,6 +198,7 @@ mod tests {
         let iptables =
             find(&ruleset(&chain("ip", "filter", "INPUT", INPUT_DROP)), Hook::Input).unwrap_err().to_string();
         assert!(iptables.contains("'ip filter INPUT' is kept by iptables"), "{iptables}");
+        assert!(iptables.contains("write FIREWALL iptables, whose rules these are"), "{iptables}");
 
         let two = [chain("inet", "a", "input", INPUT_DROP), chain("ip6", "b", "in", INPUT_DROP)];
         let several = find(&ruleset(&two.join(",")), Hook::Input).unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! `fwknopd check`: each thing that can be wrong is told with what to do, and where all is well nothing is.
 
+mod firewalld;
 mod iptables;
 
 use std::fs;

@@ -10,16 +10,20 @@ use crate::firewall::{ChainPlace, Command, Concern, Family, Hook, Output, Step};
 
 /// What [`overruling`] judges, in its order. Where a program is missing, nobody can have written such rules with it.
 pub fn inquiries(variant: Variant) -> Vec<Step> {
-    let nft = Step::Command(Command::new("nft", ["-j", "list", "ruleset"]));
     let saves = match variant {
         Variant::NfTables => ["iptables-legacy-save", "ip6tables-legacy-save"],
         Variant::Legacy => ["iptables-nft-save", "ip6tables-nft-save"],
     };
-    [nft].into_iter().chain(saves.map(|save| Step::Command(Command::new(save, [""; 0])))).collect()
+    [ask_nft()].into_iter().chain(saves.map(|save| Step::Command(Command::new(save, [""; 0])))).collect()
 }
 
-/// The drops at these hooks that are none of ours: of `chains`, which iptables keeps in the tables of `filter`.
-pub fn overruling(variant: Variant, hooks: &[(Hook, &str)], answers: &[Output]) -> Vec<Concern> {
+pub fn ask_nft() -> Step {
+    Step::Command(Command::new("nft", ["-j", "list", "ruleset"]))
+}
+
+/// The drops at these hooks that are none of ours: of `chains`, which iptables keeps in the tables of `filter`. Nothing is said of
+/// the nftables table that is `spared`.
+pub fn overruling(variant: Variant, hooks: &[(Hook, &str)], spared: Option<&str>, answers: &[Output]) -> Vec<Concern> {
     let [nft, saves @ ..] = answers else { return Vec::new() };
     let ruleset = match nft {
         Output::Text(text) => Ruleset::read(text).ok(),
@@ -32,6 +36,7 @@ pub fn overruling(variant: Variant, hooks: &[(Hook, &str)], answers: &[Output]) 
             let others = place::dropping(ruleset, hook).into_iter();
             others
                 .filter(move |place| variant == Variant::Legacy || !is_ours(place, chain))
+                .filter(move |place| spared != Some(place.table.as_str()))
                 .map(move |place| drops(hook, &place))
         };
         hooks.iter().copied().flat_map(dropping)

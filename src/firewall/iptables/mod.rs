@@ -178,6 +178,11 @@ impl Iptables {
         names
     }
 
+    /// Whether firewalld filters elsewhere than where it puts our rules.
+    fn is_beside_firewalld(&self, save: &Save) -> bool {
+        self.tongue == Tongue::Firewalld && !save.table(Version::V4, "filter").has_chain("INPUT_ZONES")
+    }
+
     fn removal(&self, version: Version, save: &Save) -> Vec<Step> {
         let mut steps = Vec::new();
         for table in self.table_names() {
@@ -244,19 +249,27 @@ impl Backend for Iptables {
         for version in &self.versions {
             steps.extend(self.missing(*version, &save, &mut warnings));
         }
+        if self.is_beside_firewalld(&save) {
+            warnings.push(BESIDE_FIREWALLD.to_owned());
+        }
         self.tried = true;
         let places: Vec<&str> = self.roles().map(|(_, chain)| &*chain.to).collect();
         Ok(SetUp { place: places.join(", "), steps, warnings })
     }
 
     fn concerns(&self, survey: &[Output], opens: &dyn Fn(Service) -> bool) -> Vec<Concern> {
+        let save = self.read(survey);
+        if self.is_beside_firewalld(&save) {
+            // What else is not as it should be is so because of that.
+            return Vec::new();
+        }
         let from = |role| &*self.tables.chains.of(role).from;
         let Features { forwarding, output, .. } = self.features;
         let mut chains = vec![(Hook::Input, from(Role::Input))];
         chains.extend(forwarding.then(|| (Hook::Forward, from(Role::Forward))));
         // Answers need the rule where nothing of ours lets them out.
         chains.extend((!output).then(|| (Hook::Output, from(Role::Output))));
-        concern::concerns(&self.read(survey), &self.in_use, &chains, opens)
+        concern::concerns(&save, &self.in_use, &chains, opens)
     }
 
     /// Not in the legacy variant, which would make tables for it.
@@ -270,6 +283,7 @@ impl Backend for Iptables {
     fn inquiries(&self) -> Vec<Step> {
         match (self.tongue, self.variant) {
             (Tongue::Restore, Some(variant)) => beside::inquiries(variant),
+            (Tongue::Firewalld, _) => vec![beside::ask_nft()],
             _ => Vec::new(),
         }
     }
@@ -283,7 +297,9 @@ impl Backend for Iptables {
         };
         let hooks: Vec<(Hook, &str)> =
             self.roles().filter_map(|(role, chain)| Some((hook(role)?, &*chain.from))).collect();
-        self.variant.map(|variant| beside::overruling(variant, &hooks, answers)).unwrap_or_default()
+        // Its own is told by set-up.
+        let spared = (self.tongue == Tongue::Firewalld).then_some("firewalld");
+        self.variant.map(|variant| beside::overruling(variant, &hooks, spared, answers)).unwrap_or_default()
     }
 
     fn generation(&self) -> Option<Step> {
@@ -389,6 +405,9 @@ impl Variant {
         Some(if line.contains("(nf_tables)") { Variant::NfTables } else { Variant::Legacy })
     }
 }
+
+const BESIDE_FIREWALLD: &str = "firewalld filters with nftables, and drops there what our rules let through, which it has in iptables; \
+                                write FIREWALL nftables, or FirewallBackend=iptables to firewalld.conf, and restart firewalld";
 
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,34 @@ impl Firewalld {
         }
     }
 
+    /// In its place one without direct rules, which are to be given up some day.
+    pub fn give_way_to_one_without_direct_rules(&mut self, host: &Host) {
+        self.stop();
+        let mut command = host.command("/usr/bin/python3");
+        command.args(["-c", WITHOUT_DIRECT]);
+        self.daemon = Some(follow(command, &self.logs));
+        assert!(within(PATIENCE, || self.logs.count(&["there is one"]) > 0), "{}", self.logs.text());
+    }
+
+    /// The bus no longer lets anybody speak of direct rules.
+    pub fn deny_direct_rules(&self, host: &Host) {
+        let policy = std::fs::read_to_string(self.dir.join("bus.conf")).expect("it was written");
+        let denied =
+            r#"<policy context="mandatory"><deny send_interface="org.fedoraproject.FirewallD1.direct"/></policy>"#;
+        self.dir.write("bus.conf", &policy.replace("</busconfig>", &format!("{denied}</busconfig>")));
+        kill_process(Pid::from_child(&self.bus), Signal::HUP).expect("the bus is there");
+        let denied =
+            || !super::peers::bounded(self.command(host, &["--direct", "--get-all-rules"]), PATIENCE).status.success();
+        assert!(within(PATIENCE, denied), "{}", self.logs.text());
+    }
+
+    /// Ends the bus as well.
+    pub fn end_bus(&mut self) {
+        self.stop();
+        self.bus.kill().expect("the bus is there");
+        self.bus.wait().expect("it was started");
+    }
+
     /// Runs `firewall-cmd`, which must succeed; what it says.
     pub fn cmd(&self, host: &Host, args: &[&str]) -> String {
         let output = super::peers::bounded(self.command(host, args), PATIENCE);
@@ -139,6 +167,17 @@ const SOCKET: &str = "/run/dbus/system_bus_socket";
 
 /// Packets of strangers are dropped without a word, also those between two of this host's devices.
 const ZONE: &str = r#"<?xml version="1.0" encoding="utf-8"?><zone target="DROP"><short>gate</short></zone>"#;
+
+const WITHOUT_DIRECT: &str = r#"
+import dbus, dbus.service
+from dbus.mainloop.glib import DBusGMainLoop
+from gi.repository import GLib
+DBusGMainLoop(set_as_default=True)
+name = dbus.service.BusName("org.fedoraproject.FirewallD1", dbus.SystemBus())
+bare = dbus.service.Object(name, "/org/fedoraproject/FirewallD1")
+print("there is one", flush=True)
+GLib.MainLoop().run()
+"#;
 
 /// The system's policy as far as it matters, and firewalld's own.
 const BUS: &str = r#"<busconfig>
