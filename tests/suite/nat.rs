@@ -218,6 +218,18 @@ fn another_port_of_this_host() {
     });
 }
 
+/// The rules of the original have no way back for it.
+#[test]
+fn another_port_where_replies_are_dropped() {
+    let gateway = Gateway::new(Wall::Nftables).with_output_dropped(Wall::Nftables).with_way_in();
+    let stanza = "FORCE_NAT 127.0.0.1 22";
+    let conf = "ENABLE_IPT_LOCAL_NAT Y;\nENABLE_IPT_OUTPUT Y;\nENABLE_DESTINATION_RULE Y;";
+    let elsewhere = [22, 5555].map(|port| Way { from: CLIENT, to: (INNER_SIDE, port) });
+    let way = Case::new(&["-A", "tcp/22,tcp/5555"], to_gateway(22), CLIENT);
+    let case = Case { conf, stanza, ports: &[22, 5555], shut: elsewhere.to_vec(), survives: false, ..way };
+    case.prove(Wall::Nftables, gateway);
+}
+
 /// Also under its own number, when that is asked for.
 #[test]
 fn a_port_of_this_host_that_the_stanza_forces() {
