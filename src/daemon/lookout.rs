@@ -2,11 +2,12 @@
 //!
 //! The kernel tells of every change, ours included; a look that finds the ruleset's number as we left it costs next to
 //! nothing. Of the tables of iptables' legacy variant nobody tells: there it is looked every few seconds, and only while
-//! something is open. Between two looks there is a pause in which nothing is listened to, and it grows while somebody undoes set-up
-//! again and again: two programs that fight over the ruleset must not occupy the machine.
+//! something is open. Between two looks there is a pause in which nothing is listened to. Whoever undoes set-up a few times in a row, as
+//! services do that are restarted one after the other, finds it put back at once each time. When that does not end there is a longer pause
+//! before each look: two programs that fight over the ruleset must not occupy the machine.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::journal::Level;
 use super::run::Daemon;
@@ -21,7 +22,8 @@ pub struct Lookout {
     due: Option<Timestamp>,
     /// Not before.
     rests_until: Timestamp,
-    pause: Duration,
+    /// Grows by [`EACH`] with each look that had something to do: what lies ahead is what was done lately.
+    busy_until: Timestamp,
     /// Its failure has been told.
     failed: bool,
     /// Not everything could be opened again.
@@ -37,7 +39,8 @@ impl Lookout {
             News::Sought => (None, None),
             News::Never => return None,
         };
-        Some(Self { watch, due, rests_until: Timestamp::from_secs(0), pause: PAUSE, failed: false, owing: false })
+        let long_ago = Timestamp::from_secs(0);
+        Some(Self { watch, due, rests_until: long_ago, busy_until: long_ago, failed: false, owing: false })
     }
 
     /// What to poll. `None`: it will be looked anyway, or nobody tells.
@@ -63,6 +66,7 @@ impl Lookout {
 
     pub fn clock_was_set(&mut self, by: Shift) {
         self.rests_until = self.rests_until.shifted(by);
+        self.busy_until = self.busy_until.shifted(by);
         self.due = self.due.map(|due| due.shifted(by));
     }
 
@@ -70,14 +74,13 @@ impl Lookout {
         self.due
     }
 
-    fn rest(&mut self, now: Timestamp, undone: bool) {
-        let long_ago = self.rests_until.plus(LONGEST_PAUSE) < now;
-        self.pause = match undone {
-            true if !long_ago => (self.pause * 2).min(LONGEST_PAUSE),
-            _ if long_ago => PAUSE,
-            _ => self.pause,
-        };
-        self.rests_until = now.plus(self.pause);
+    /// After a look, which `took` so long. `undone`: it had something to do.
+    fn rest(&mut self, now: Timestamp, took: Duration, undone: bool) {
+        if undone {
+            self.busy_until = self.busy_until.max(now).plus(EACH);
+        }
+        let too_much = now.plus(EACH * AT_ONCE).until(self.busy_until);
+        self.rests_until = now.plus(PAUSE.max(took * 2).max(too_much));
     }
 }
 
@@ -101,6 +104,7 @@ impl Daemon<'_> {
         if let Some(watch) = &lookout.watch {
             watch.silence();
         }
+        let begun = Instant::now();
         let undone = match firewall.look(now) {
             Ok(undone) => undone || lookout.owing,
             Err(error) => {
@@ -108,13 +112,13 @@ impl Daemon<'_> {
                     self.journal.trouble(&error);
                     self.journal.note(Level::Error, "Nothing can be opened until the firewall is as it should be.");
                 }
-                lookout.rest(now, true);
-                lookout.due = Some(now.plus(AGAIN));
+                lookout.rest(now, begun.elapsed(), true);
+                lookout.due = Some(lookout.rests_until);
                 return;
             }
         };
         (lookout.failed, lookout.owing) = (false, false);
-        lookout.rest(now, undone);
+        lookout.rest(now, begun.elapsed(), undone);
         if undone {
             self.open_again(now);
         }
@@ -137,7 +141,7 @@ impl Daemon<'_> {
         if let Some(error) = failure {
             self.journal.trouble(&error);
             lookout.owing = true;
-            lookout.due = Some(now.plus(AGAIN));
+            lookout.due = Some(lookout.rests_until);
         }
     }
 }
@@ -151,7 +155,66 @@ pub fn is_in_firewall(grant: &Grant) -> bool {
 const PAUSE: Duration = Duration::from_millis(400);
 /// Where nobody tells: long enough for the rules of thousands of grants to be listed now and then.
 const SEEKING: Duration = Duration::from_secs(3);
-/// While set-up is undone again and again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// After a failure.
-const AGAIN: Duration = Duration::from_secs(3);
+/// Set-up may be undone so often before the pauses get longer, …
+const AT_ONCE: u32 = 10;
+/// … and it may again once it was left alone for so long. It is also the pause then.
+const EACH: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookout() -> Lookout {
+        Lookout::new(News::Sought, NOW).expect("it looks")
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+    const QUICK: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn whoever_undoes_set_up_a_few_times_finds_it_put_back_at_once() {
+        let mut lookout = lookout();
+        let mut now = NOW;
+        for time in 0..AT_ONCE {
+            lookout.rest(now, QUICK, true);
+            assert_eq!(now.until(lookout.rests_until), PAUSE, "{time}");
+            now = now.plus(Duration::from_millis(500));
+        }
+        // And a while later again.
+        now = now.plus(EACH * AT_ONCE);
+        lookout.rest(now, QUICK, true);
+        assert_eq!(now.until(lookout.rests_until), PAUSE);
+    }
+
+    #[test]
+    fn a_fight_does_not_occupy_it_and_the_pauses_are_bounded() {
+        let mut lookout = lookout();
+        let (mut now, mut looks, end) = (NOW, 0, NOW.plus(Duration::from_secs(600)));
+        while now < end {
+            lookout.rest(now, QUICK, true);
+            looks += 1;
+            let pause = now.until(lookout.rests_until);
+            assert!(pause >= PAUSE && pause <= EACH, "{pause:?}");
+            now = lookout.rests_until;
+        }
+        assert!((200..=212).contains(&looks), "{looks} in ten minutes");
+    }
+
+    #[test]
+    fn looks_that_take_long_are_few() {
+        let mut lookout = lookout();
+        for undone in [false, true] {
+            lookout.rest(NOW, Duration::from_secs(4), undone);
+            assert_eq!(NOW.until(lookout.rests_until), Duration::from_secs(8));
+        }
+    }
+
+    #[test]
+    fn looks_that_find_nothing_do_not_count() {
+        let mut lookout = lookout();
+        for _ in 0..100 {
+            lookout.rest(NOW, QUICK, false);
+        }
+        assert_eq!(NOW.until(lookout.rests_until), PAUSE);
+    }
+}
