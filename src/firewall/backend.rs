@@ -50,9 +50,14 @@ pub trait Backend {
         None
     }
 
-    /// Takes note of what set-up is made of, from what [`check`](Self::check) brought. Tells whether that is no longer what it was
-    /// when this was called last: somebody made it anew, in the same form.
-    fn recognise(&mut self, _: &Output) -> bool {
+    /// Asks for what a set-up that somebody made anew, in the same form, differs in.
+    fn marks(&self) -> Vec<Step> {
+        self.check().into_iter().collect()
+    }
+
+    /// Takes note of what set-up is made of, from the survey and the [`marks`](Self::marks). Tells whether that is no longer what it
+    /// was when this was called last: somebody has loaded the ruleset anew, perhaps from an old save.
+    fn recognise(&mut self, _survey: &[Output], _marks: &[Output]) -> bool {
         false
     }
 
@@ -65,11 +70,6 @@ pub trait Backend {
     /// is not known yet.
     fn generation(&self) -> Option<Step> {
         None
-    }
-
-    /// Asks for what tells whether somebody has loaded the whole ruleset anew: then some answer is another one.
-    fn anchors(&self) -> Vec<Step> {
-        Vec::new()
     }
 
     /// Whether nobody tells when others change it, and a look is cheap enough to be taken every few seconds.

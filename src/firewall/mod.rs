@@ -77,8 +77,6 @@ pub struct Firewall {
     unsure: bool,
     /// What a firewall holds that cannot be asked for one rule. `None`: it can, or was not looked at yet.
     memory: Option<Memory>,
-    /// What would be another thing had somebody loaded the ruleset anew since.
-    anchors: Vec<Output>,
     /// What closing leaves behind.
     tidy: Tidy,
 }
@@ -102,7 +100,6 @@ impl Firewall {
             undone: false,
             unsure: false,
             memory: None,
-            anchors: Vec::new(),
             tidy: Tidy::default(),
         }
     }
@@ -137,30 +134,17 @@ impl Firewall {
         let survey = self.run(&self.backend.survey())?;
         let (survey, renamed) = self.recall(survey)?;
         let set_up = self.backend.set_up(&survey)?;
-        let replaced = self.replaced()?;
         self.change(&set_up.steps)?;
-        self.anchors = self.run(&self.backend.anchors())?;
-        let made_anew = match self.backend.check() {
-            Some(check) => {
-                let there = self.ask(check)?;
-                self.backend.recognise(&there)
-            }
-            None => false,
-        };
-        let undone = self.stood && (renamed || made_anew || !set_up.steps.is_empty());
-        self.undone |= undone;
+        let marks = self.run(&self.backend.marks())?;
+        let made_anew = self.backend.recognise(&survey, &marks);
+        let undone = self.stood && (renamed || !set_up.steps.is_empty());
+        // What is remembered tells by itself whether anything is lost.
+        self.undone |= undone || (self.stood && made_anew && !self.backend.is_remembered());
         self.stood = true;
-        self.remember(&survey, undone || replaced)?;
+        self.remember(&survey, undone || made_anew)?;
         self.tidy.found(&self.backend.remains(&survey));
         self.unsure = false;
         Ok(set_up)
-    }
-
-    /// Whether somebody has loaded the ruleset anew, perhaps from an old save.
-    fn replaced(&mut self) -> Result<bool, Error> {
-        let now = self.run(&self.backend.anchors())?;
-        let is_new = |(before, now): (&Output, &Output)| *before != Output::Handle(None) && before != now;
-        Ok(self.anchors.iter().zip(&now).any(is_new))
     }
 
     /// What would keep grants from working: looks, as set-up does, and changes nothing. `opens` tells which services of this
@@ -338,7 +322,6 @@ impl Firewall {
     pub fn flush(&mut self) -> Result<(), Error> {
         self.seen = None;
         self.memory = None;
-        self.anchors.clear();
         match self.tear_down() {
             // Somebody changed the firewall between our look and our step: the kernel took nothing of it.
             Err(Error::Refused { .. } | Error::Kernel { .. }) => self.tear_down(),

@@ -58,7 +58,7 @@ impl Chains {
 }
 
 /// What a chain of ours is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Input,
     Output,

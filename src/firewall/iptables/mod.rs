@@ -21,6 +21,7 @@ mod sweep;
 mod text;
 mod tongue;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -68,6 +69,15 @@ pub struct Iptables {
     variant: Option<Variant>,
     /// The comment match has been tried.
     tried: bool,
+    seen: Seen,
+}
+
+/// What tells tables from those that somebody has made anew.
+#[derive(Debug, Default)]
+struct Seen {
+    handles: Vec<Output>,
+    /// How many packets each jump of ours has counted.
+    passed: BTreeMap<(Version, Role), u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +96,7 @@ impl Iptables {
         let in_use = versions(v6.as_deref().is_some_and(forwarding::has_global));
         let FirewallSettings { features, tables, .. } = settings.clone();
         let (tongue, versions) = (Tongue::Restore, versions(v6.is_some()));
-        Self { tongue, features, tables, versions, in_use, variant: None, tried: false }
+        Self { tongue, features, tables, versions, in_use, variant: None, tried: false, seen: Seen::default() }
     }
 
     /// The same rules, made by firewalld. What it does itself is in nf_tables, whatever becomes of ours.
@@ -158,6 +168,17 @@ impl Iptables {
     fn look(&self, spot: &Spot, to: Option<Value>) -> Result<Option<Step>, Error> {
         let chain = self.tables.chains.of(Role::of(spot.kind).ok_or(Error::NoSlot)?);
         Ok(self.tongue.look(Version::of(spot, to), &chain.table, &chain.jump()))
+    }
+
+    fn passed(&self, survey: &[Output]) -> BTreeMap<(Version, Role), u64> {
+        let save = self.read(survey);
+        let jumps =
+            self.versions.iter().flat_map(|version| self.roles().map(move |(role, chain)| (*version, role, chain)));
+        let counted = jumps.filter_map(|(version, role, chain)| {
+            let count = save.table(version, &chain.table).passed(&chain.from, &chain.to)?;
+            Some(((version, role), count))
+        });
+        counted.collect()
     }
 
     fn read(&self, outputs: &[Output]) -> Save {
@@ -307,7 +328,7 @@ impl Backend for Iptables {
     }
 
     /// Who restores a ruleset makes its tables anew.
-    fn anchors(&self) -> Vec<Step> {
+    fn marks(&self) -> Vec<Step> {
         let versions = if self.variant == Some(Variant::NfTables) { &*self.versions } else { &[] };
         let tables: Vec<Name> = self.table_names().iter().filter_map(|name| name.parse().ok()).collect();
         let each = |version: &Version| {
@@ -315,6 +336,16 @@ impl Backend for Iptables {
             tables.iter().map(move |table| Step::Handle(family, table.clone()))
         };
         versions.iter().flat_map(each).collect()
+    }
+
+    /// The legacy variant does not number its tables. But who restores a ruleset makes our jumps anew too, and they count the packets
+    /// that pass from the start, or from what they had counted when it was saved.
+    fn recognise(&mut self, survey: &[Output], marks: &[Output]) -> bool {
+        let passed = if self.variant == Some(Variant::Legacy) { self.passed(survey) } else { BTreeMap::new() };
+        let former = std::mem::replace(&mut self.seen, Seen { handles: marks.to_vec(), passed });
+        let is_new = |(before, now): (&Output, &Output)| *before != Output::Handle(None) && before != now;
+        let fewer = |(jump, count): (&(Version, Role), &u64)| self.seen.passed.get(jump).is_some_and(|now| now < count);
+        former.handles.iter().zip(marks).any(is_new) || former.passed.iter().any(fewer)
     }
 
     fn is_silent(&self) -> bool {

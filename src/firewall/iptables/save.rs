@@ -14,8 +14,16 @@ pub struct Table {
     chains: Vec<String>,
     /// Of base chains: `DROP`.
     policies: BTreeMap<String, String>,
-    /// Chain and words, in the order of evaluation within their chain.
-    rules: Vec<(String, Vec<String>)>,
+    /// In the order of evaluation within their chain.
+    rules: Vec<Listed>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    chain: String,
+    words: Vec<String>,
+    /// How many packets it was for, where that is told.
+    packets: u64,
 }
 
 impl Save {
@@ -46,6 +54,7 @@ impl Save {
 
 impl Table {
     fn read_line(&mut self, line: &str) {
+        let (packets, line) = counted(line);
         if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split(' ').map(str::to_owned);
             let Some(name) = words.next() else { return };
@@ -61,7 +70,7 @@ impl Table {
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let mut words = words(rule).into_iter();
             if let Some(chain) = words.next() {
-                self.rules.push((chain, words.collect()));
+                self.rules.push(Listed { chain, words: words.collect(), packets });
             }
         }
     }
@@ -71,11 +80,15 @@ impl Table {
     }
 
     pub fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a [String]> {
-        self.rules.iter().filter(move |(known, _)| known == chain).map(|(_, words)| &**words)
+        self.in_chain(chain).map(|rule| &*rule.words)
+    }
+
+    fn in_chain<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a Listed> {
+        self.rules.iter().filter(move |rule| rule.chain == chain)
     }
 
     pub fn all_rules(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.rules.iter().map(|(chain, words)| (&**chain, &**words))
+        self.rules.iter().map(|rule| (&*rule.chain, &*rule.words))
     }
 
     /// The rules of a chain, and those of all chains it leads to.
@@ -111,13 +124,30 @@ impl Table {
 
     /// How many rules of `from` jump there, without a condition.
     pub fn jump_count(&self, from: &str, to: &str) -> usize {
-        self.rules(from).filter(|words| matches!(words, [option, target] if option == "-j" && target == to)).count()
+        self.jumps_to(from, to).count()
+    }
+
+    fn jumps_to<'a>(&'a self, from: &'a str, to: &'a str) -> impl Iterator<Item = &'a Listed> {
+        self.in_chain(from)
+            .filter(move |rule| matches!(&*rule.words, [option, target] if option == "-j" && target == to))
+    }
+
+    /// How many packets these jumps have counted. `None`: there is none.
+    pub fn passed(&self, from: &str, to: &str) -> Option<u64> {
+        self.jumps_to(from, to).map(|rule| rule.packets).reduce(u64::saturating_add)
     }
 
     /// How many rules of any chain lead there.
     pub fn mentions(&self, to: &str) -> usize {
-        self.rules.iter().filter(|(_, words)| target(words) == Some(to)).count()
+        self.rules.iter().filter(|rule| target(&rule.words) == Some(to)).count()
     }
+}
+
+/// `[12:720] -A INPUT …` counts packets and bytes.
+fn counted(line: &str) -> (u64, &str) {
+    let parts = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let Some((counts, rule)) = parts else { return (0, line) };
+    (counts.split(':').next().and_then(|packets| packets.parse().ok()).unwrap_or(0), rule)
 }
 
 /// Where a rule leads.
@@ -153,6 +183,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_packets_of_a_jump_are_counted_where_they_are_told() {
+        let passed = |text: &str| {
+            let save = Save::read([((Version::V4, String::new()), &Output::Text(text.to_owned()))].into_iter());
+            save.table(Version::V4, "filter").passed("INPUT", "FWKNOP_INPUT")
+        };
+        let rules = "*filter\n:INPUT DROP [9:9]\n[7:420] -A INPUT -j FWKNOP_INPUT\n[3:3] -A INPUT -i lo -j FWKNOP_INPUT\n\
+                     [5:5] -A INPUT -j OTHER\n";
+        assert_eq!(passed(rules), Some(7));
+        assert_eq!(passed(&format!("{rules}[2:120] -A INPUT -j FWKNOP_INPUT\n")), Some(9));
+        assert_eq!(passed("*filter\n-A INPUT -j FWKNOP_INPUT\n"), Some(0));
+        assert_eq!(passed("*nat\n[7:420] -A INPUT -j FWKNOP_INPUT\n*filter\n"), None);
+    }
+
+    #[test]
     fn quotes_hold_a_word_together() {
         let read = words(r#"INPUT -m comment --comment "a \"b\" c" -j X """#);
         assert_eq!(read, ["INPUT", "-m", "comment", "--comment", "a \"b\" c", "-j", "X", ""]);
@@ -160,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_harm(text in r#"[*:a-zA-Z0-9 "\\\n-]{0,120}"#) {
+        fn any_text_is_read_without_harm(text in r#"[*:\[\]a-zA-Z0-9 "\\\n-]{0,120}"#) {
             let _ = Save::read([((Version::V4, String::new()), &Output::Text(text))].into_iter());
         }
     }

@@ -36,7 +36,7 @@ impl Tongue {
     /// Asks for all rules, and tells whose answer will be of which protocol and table; an empty name: it says so itself.
     pub fn survey(self, versions: &[Version], tables: &[String]) -> Vec<(Step, Version, String)> {
         let each = versions.iter().flat_map(|version| match self {
-            Tongue::Restore => vec![(Step::Command(Command::new(version.save(), [""; 0])), *version, String::new())],
+            Tongue::Restore => vec![(Step::Command(Command::new(version.save(), ["-c"])), *version, String::new())],
             Tongue::Firewalld => {
                 tables.iter().map(|table| (pass(*version, table, "-S"), *version, table.clone())).collect()
             }

@@ -1,8 +1,8 @@
 //! What was listed, held against what is remembered: what somebody else has done in between.
 //!
 //! Who empties a chain of ours, undoes set-up, or loads a ruleset from before takes away more than was meant, and it is put
-//! back. Who deletes one rule among others means it. Both may look the same: where the only rule of a chain is gone, it is
-//! put back. What is there and unknown was in a ruleset from before, and was closed since then or has another end now.
+//! back. Who deletes one rule among others means it. Where the only rule of a chain is gone, both look the same, and it is
+//! put back. A ruleset from before shows in what it holds that had ended, or the back-end knows it by its marks. What is there and unknown was in a ruleset from before, and was closed since then or has another end now.
 
 use std::collections::{BTreeMap, BTreeSet};
 

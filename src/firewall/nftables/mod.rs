@@ -197,7 +197,8 @@ impl Backend for Nftables {
         })
     }
 
-    fn recognise(&mut self, check: &Output) -> bool {
+    fn recognise(&mut self, _: &[Output], marks: &[Output]) -> bool {
+        let Some(check) = marks.first() else { return false };
         let new = read(std::slice::from_ref(check)).ok().map(|ruleset| self.handles(&ruleset));
         let before = std::mem::replace(&mut self.handles, new);
         before.is_some() && before != self.handles

@@ -105,13 +105,14 @@ fn what_was_made_anew_is_told_from_what_was_there() {
     let table = |handle: u32| format!(r#"{{"table": {{"family": "inet", "name": "filter", "handle": {handle}}}}}"#);
     let there = listing(&[&table(3), ADMIN, OURS]);
     let (mut nftables, _) = set_up(&[&table(3), ADMIN, OURS]);
-    assert!(!nftables.recognise(&there), "it is seen for the first time");
+    let recognise = |nftables: &mut Nftables, marks: &Output| nftables.recognise(&[], std::slice::from_ref(marks));
+    assert!(!recognise(&mut nftables, &there), "it is seen for the first time");
     assert!(nftables.in_place(&there));
     let others = OURS.replace(r#""handle": 6"#, r#""handle": 16"#);
     for anew in [listing(&[&table(4), ADMIN, OURS]), listing(&[&table(3), ADMIN, &others])] {
         assert!(!nftables.in_place(&anew));
-        assert!(nftables.recognise(&anew) && nftables.in_place(&anew) && !nftables.recognise(&anew));
-        assert!(nftables.recognise(&there));
+        assert!(recognise(&mut nftables, &anew) && nftables.in_place(&anew) && !recognise(&mut nftables, &anew));
+        assert!(recognise(&mut nftables, &there));
     }
 }
 

@@ -188,16 +188,21 @@ fn what_was_closed_does_not_come_back_with_an_old_save() {
 /// A ruleset from before may hold some of what is open, and not the rest.
 #[test]
 fn what_an_old_save_lacks_is_put_back() {
-    let scene = Scene::new(Wall::IptablesNft, 60);
-    let daemon = scene.daemon();
-    scene.opens("v4", &daemon);
-    let saved = scene.save();
-    scene.opens("other", &daemon);
-    let before = scene.rules();
-    std::thread::sleep(settled(Wall::IptablesNft));
-    scene.restore(&saved);
-    assert!(within(Duration::from_secs(2), || scene.rules() == before), "{:?}\n{}", scene.rules(), daemon.logs.text());
-    assert!(scene.world.v4().all_open(&[PORT, OTHER_PORT]));
+    each_variant(|wall| {
+        let scene = Scene::new(wall, 60);
+        let daemon = scene.daemon();
+        scene.opens("v4", &daemon);
+        let (saved, with_counts) = (scene.save(), scene.save_as(&["-c"]));
+        scene.opens("other", &daemon);
+        let before = scene.rules();
+        for (options, saved) in [(&[][..], saved), (&["-c"], with_counts)] {
+            std::thread::sleep(settled(wall));
+            scene.restore_as(options, &saved);
+            let back = || scene.rules() == before;
+            assert!(within(settled(wall), back), "{wall:?}, {options:?}: {:?}\n{}", scene.rules(), daemon.logs.text());
+            assert!(scene.world.v4().all_open(&[PORT, OTHER_PORT]));
+        }
+    });
 }
 
 #[test]
@@ -338,12 +343,21 @@ impl Scene {
     }
 
     fn save(&self) -> [String; 2] {
-        PROGRAMS.map(|program| self.world.server.run(&self.of_variant(&format!("{program}-save")), &["-t", "filter"]))
+        self.save_as(&[])
+    }
+
+    fn save_as(&self, options: &[&str]) -> [String; 2] {
+        let options = [&["-t", "filter"], options].concat();
+        PROGRAMS.map(|program| self.world.server.run(&self.of_variant(&format!("{program}-save")), &options))
     }
 
     fn restore(&self, saved: &[String; 2]) {
+        self.restore_as(&[], saved);
+    }
+
+    fn restore_as(&self, options: &[&str], saved: &[String; 2]) {
         for (program, text) in PROGRAMS.iter().zip(saved) {
-            self.world.server.feed(&self.of_variant(&format!("{program}-restore")), &[], text);
+            self.world.server.feed(&self.of_variant(&format!("{program}-restore")), options, text);
         }
     }
 
