@@ -1,12 +1,15 @@
-//! Where datagrams come from: a device, a savefile, a socket.
+//! Where datagrams come from: a device, a savefile, a socket, connections.
 
 pub mod filter;
 pub mod frame;
 pub mod pcap;
+mod socket;
+pub mod tcp;
 pub mod udp;
 
 use std::os::fd::BorrowedFd;
 
+use crate::net::Proto;
 use crate::spa::Datagram;
 
 /// One source of datagrams. The daemon's loop polls its descriptor and then drains it.
@@ -55,8 +58,12 @@ pub enum Error {
          not looked up, write the address"
     )]
     FilterWord { filter: String, word: String },
-    #[error("cannot listen on UDP port {port}")]
-    Bind { port: u16, source: std::io::Error },
-    #[error("cannot receive on UDP port {port}")]
-    Receive { port: u16, source: std::io::Error },
+    #[error("cannot listen on {} port {port}", upper(proto))]
+    Bind { proto: Proto, port: u16, source: std::io::Error },
+    #[error("cannot receive on {} port {port}", upper(proto))]
+    Receive { proto: Proto, port: u16, source: std::io::Error },
+}
+
+fn upper(proto: &Proto) -> String {
+    proto.to_string().to_uppercase()
 }

@@ -121,6 +121,8 @@ pub struct CommandSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSettings {
     pub from: CaptureFrom,
+    /// The port of the TCP server, if there is one beside.
+    pub tcp_port: Option<u16>,
     /// pcap-filter(7).
     pub filter: String,
     /// `MAX_SNIFF_BYTES`.
@@ -277,6 +279,7 @@ impl Resolve<'_> {
         }
         CaptureSettings {
             from: self.capture_from(),
+            tcp_port: self.flag("ENABLE_TCP_SERVER").then(|| self.number("TCPSERV_PORT", DEFAULT_SPA_PORT)),
             filter,
             snaplen: self.number("MAX_SNIFF_BYTES", 1500),
             promiscuous: self.flag("ENABLE_PCAP_PROMISC"),

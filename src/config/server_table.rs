@@ -2,7 +2,7 @@
 
 use super::access_table;
 use super::value::Kind;
-use super::variable::State::{self, Built, NoEffect, NotNeeded, NotSupportedYet};
+use super::variable::State::{self, Built, NoEffect, NotNeeded, NotSupported};
 use super::variable::{Table, Variable};
 use crate::firewall;
 
@@ -33,6 +33,13 @@ const OPTION_ONLY: &str = "it belongs on the command line; remove it";
 
 const YES: &[&str] = &["Y"];
 const NO: &[&str] = &["N"];
+
+/// Only special builds of the original have NFQUEUE; what they have it for, there is another way here.
+pub const NFQ_INSTEAD: &str = "capture with libpcap (PCAP_INTF), or listen with ENABLE_UDP_SERVER";
+
+const fn nfq(fine: &'static [&'static str]) -> State {
+    NotSupported { instead: NFQ_INSTEAD, fine }
+}
 
 static VARIABLES: &[Variable] = &[
     // General
@@ -83,21 +90,15 @@ static VARIABLES: &[Variable] = &[
         NotNeeded { why: WAITS, silent: &["500000"] },
         "wait of the UDP server in microseconds",
     ),
-    v("ENABLE_TCP_SERVER", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "accept TCP connections"),
-    v("TCPSERV_PORT", PORT, "62201", NotSupportedYet { fine: &["62201"] }, "port of the TCP server"),
-    v("ENABLE_NFQ_CAPTURE", Kind::YesNo, "N", NotSupportedYet { fine: NO }, "capture through NFQUEUE"),
-    v("NFQ_INTERFACE", Kind::Text, "", NotSupportedYet { fine: &[] }, "interface for NFQUEUE"),
-    v("NFQ_PORT", PORT, "62201", NotSupportedYet { fine: &["62201"] }, "UDP port for NFQUEUE"),
-    v("NFQ_TABLE", Kind::Text, "mangle", NotSupportedYet { fine: &["mangle"] }, "table for NFQUEUE"),
-    v("NFQ_CHAIN", Kind::Text, "FWKNOP_NFQ", NotSupportedYet { fine: &["FWKNOP_NFQ"] }, "chain for NFQUEUE"),
-    v("NFQ_QUEUE_NUMBER", number(0, 65535), "1", NotSupportedYet { fine: &["1"] }, "queue number for NFQUEUE"),
-    v(
-        "NFQ_LOOP_SLEEP",
-        ANY_NUMBER,
-        "500000",
-        NotSupportedYet { fine: &["500000"] },
-        "pause of NFQUEUE rounds in microseconds",
-    ),
+    v("ENABLE_TCP_SERVER", Kind::YesNo, "N", Built, "take packets over TCP connections as well"),
+    v("TCPSERV_PORT", PORT, "62201", Built, "port of the TCP server"),
+    v("ENABLE_NFQ_CAPTURE", Kind::YesNo, "N", nfq(NO), "capture through NFQUEUE"),
+    v("NFQ_INTERFACE", Kind::Text, "", nfq(&[]), "interface for NFQUEUE"),
+    v("NFQ_PORT", PORT, "62201", nfq(&["62201"]), "UDP port for NFQUEUE"),
+    v("NFQ_TABLE", Kind::Text, "mangle", nfq(&["mangle"]), "table for NFQUEUE"),
+    v("NFQ_CHAIN", Kind::Text, "FWKNOP_NFQ", nfq(&["FWKNOP_NFQ"]), "chain for NFQUEUE"),
+    v("NFQ_QUEUE_NUMBER", number(0, 65535), "1", nfq(&["1"]), "queue number for NFQUEUE"),
+    v("NFQ_LOOP_SLEEP", ANY_NUMBER, "500000", nfq(&["500000"]), "pause of NFQUEUE rounds in microseconds"),
     // What is accepted
     v("ENABLE_SPA_PACKET_AGING", Kind::YesNo, "Y", Built, "refuse packets whose time stamp is too far off"),
     v(

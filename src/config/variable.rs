@@ -31,8 +31,9 @@ pub enum State {
         why: &'static str,
         silent: &'static [&'static str],
     },
-    /// The effect is still missing. The values listed ask for nothing and are fine, all others are refused.
-    NotSupportedYet {
+    /// There is no such effect here. The values listed ask for nothing and are fine, all others are refused.
+    NotSupported {
+        instead: &'static str,
         fine: &'static [&'static str],
     },
 }
@@ -51,13 +52,9 @@ impl Variable {
             State::NoEffect { silent, .. } | State::NotNeeded { silent, .. } if is_one_of(silent) => {}
             State::NoEffect { why, .. } => complaints.warn(place, format!("{name} has no effect"), why),
             State::NotNeeded { why, .. } => complaints.note(place, format!("{name} has no effect"), why),
-            State::NotSupportedYet { fine } if is_one_of(fine) => {}
-            State::NotSupportedYet { fine } => {
-                let advice = match fine {
-                    [] => "remove it".to_owned(),
-                    [value, ..] => format!("remove it, or set it to {value}"),
-                };
-                complaints.error(place, format!("{name} is not supported yet"), advice);
+            State::NotSupported { fine, .. } if is_one_of(fine) => {}
+            State::NotSupported { instead, .. } => {
+                complaints.error(place, format!("{name} is not supported"), format!("remove it, and {instead}"));
             }
         }
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::config::server_table::NFQ_INSTEAD;
+
 /// Single Packet Authorization daemon.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,7 +37,7 @@ pub struct Args {
     /// Print the settings and end
     #[arg(short = 'D', long)]
     pub dump_config: bool,
-    /// Print the table of error codes and end
+    /// Print the reasons for which packets are refused, as the journal names them, and end
     #[arg(long)]
     pub dump_serv_err_codes: bool,
     /// Check both configuration files and end
@@ -89,7 +91,7 @@ pub struct Args {
     /// Locale (has no effect)
     #[arg(short = 'l', long, value_name = "NAME")]
     pub locale: Option<String>,
-    /// Capture through NFQUEUE
+    /// Capture through NFQUEUE (only in special builds of the original)
     #[arg(short = 'n', long)]
     pub nfq_capture: bool,
     /// Look rules up without -C (has no effect: nothing is probed)
@@ -155,19 +157,22 @@ pub struct Args {
 }
 
 impl Args {
-    /// Options that are known but not built yet: name and what to do instead.
+    /// What some builds of the original can do, and this program cannot: why, and what to do instead.
     pub fn not_supported(&self) -> Option<(&'static str, &'static str)> {
         let asked = [
-            (self.nfq_capture, "--nfq-capture", "capture with libpcap (the default) or use --udp-server"),
+            (self.nfq_capture, "--nfq-capture is not supported", NFQ_INSTEAD),
             (
                 self.afl_fuzzing || self.afl_pkt_file.is_some(),
-                "--afl-fuzzing",
-                "the fuzz targets are run by `make fuzz`",
+                "--afl-fuzzing is for fuzzing builds of the original",
+                "leave it out; the fuzz targets here are in tests/fuzz",
             ),
-            (self.fault_injection_tag.is_some(), "--fault-injection-tag", "leave it out"),
-            (self.dump_serv_err_codes, "--dump-serv-err-codes", "reasons are words here: see docs/configuration.md"),
+            (
+                self.fault_injection_tag.is_some(),
+                "--fault-injection-tag is for test builds of the original",
+                "leave it out",
+            ),
         ];
-        asked.into_iter().find(|(asked, ..)| *asked).map(|(_, name, advice)| (name, advice))
+        asked.into_iter().find(|(asked, ..)| *asked).map(|(_, what, advice)| (what, advice))
     }
 }
 

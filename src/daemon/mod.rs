@@ -33,6 +33,7 @@ mod start;
 pub mod state;
 mod store;
 pub mod syslog;
+mod twins;
 
 use std::process::ExitCode;
 

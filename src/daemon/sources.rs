@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use rustix::event::PollFlags;
 
 use super::journal::{Journal, Level};
+use super::twins::Twins;
 use crate::capture::pcap::{DeviceOptions, PcapSource};
+use crate::capture::tcp::TcpSource;
 use crate::capture::udp::UdpSource;
 use crate::capture::{Error, Received, Source as _};
 use crate::config::{CaptureFrom, CaptureSettings};
+use crate::net::Proto;
 
 /// All sources, in the order of the configuration.
 #[derive(Default)]
@@ -18,6 +21,7 @@ pub struct Sources {
     open: Vec<Open>,
     /// Interfaces that went away, and may come back.
     missing: Vec<Place>,
+    twins: Twins,
 }
 
 struct Open {
@@ -33,11 +37,13 @@ enum Place {
     Device(DeviceOptions),
     Savefile { path: PathBuf, filter: String },
     Udp { port: u16 },
+    Tcp { port: u16 },
 }
 
 enum Input {
     Pcap(PcapSource),
     Udp(UdpSource),
+    Tcp(TcpSource),
 }
 
 impl Sources {
@@ -60,6 +66,7 @@ impl Sources {
         }
         self.open.extend(opened);
         self.missing = missing;
+        self.twins.watch(capture.tcp_port);
         Ok(())
     }
 
@@ -82,6 +89,7 @@ impl Sources {
         let open = &mut self.open[at];
         match open.input.next()? {
             Received::Nothing if open.errors >= MAX_ERRORS => Err(open.place.broken()),
+            Received::Datagram(datagram) if self.twins.is_second(&datagram) => Ok(Received::Skipped),
             received => Ok(received),
         }
     }
@@ -162,6 +170,7 @@ impl Open {
             Place::Device(options) => Input::Pcap(PcapSource::open(options)?),
             Place::Savefile { path, filter } => Input::Pcap(PcapSource::savefile(path, filter)?),
             Place::Udp { port } => Input::Udp(UdpSource::bind(*port)?),
+            Place::Tcp { port } => Input::Tcp(TcpSource::bind(*port)?),
         };
         Ok(Self { place, input, errors: 0 })
     }
@@ -173,16 +182,19 @@ impl Place {
             Place::Device(options) => format!("Sniffing interface: {}", options.device),
             Place::Savefile { path, .. } => format!("Reading pcap file: {}", path.display()),
             Place::Udp { port } => format!("Kicking off UDP server to listen on port {port}."),
+            Place::Tcp { port } => format!("Kicking off TCP server to listen on port {port}."),
         };
         journal.note(Level::Info, text);
     }
 
     fn broken(&self) -> Error {
+        let receiving = |proto, port, said| Error::Receive { proto, port, source: std::io::Error::other(said) };
         let said = String::from("its socket reports an error again and again");
         match self {
             Place::Device(options) => Error::Device { device: options.device.clone(), said },
             Place::Savefile { path, .. } => Error::Savefile { path: path.display().to_string(), said },
-            Place::Udp { port } => Error::Receive { port: *port, source: std::io::Error::other(said) },
+            Place::Udp { port } => receiving(Proto::Udp, *port, said),
+            Place::Tcp { port } => receiving(Proto::Tcp, *port, said),
         }
     }
 }
@@ -192,6 +204,7 @@ impl Input {
         match self {
             Input::Pcap(source) => source.fd(),
             Input::Udp(source) => source.fd(),
+            Input::Tcp(source) => source.fd(),
         }
     }
 
@@ -199,6 +212,7 @@ impl Input {
         match self {
             Input::Pcap(source) => source.next(),
             Input::Udp(source) => source.next(),
+            Input::Tcp(source) => source.next(),
         }
     }
 }
@@ -218,6 +232,10 @@ fn places(capture: &CaptureSettings) -> Vec<Place> {
         CaptureFrom::Savefile(path) => vec![Place::Savefile { path: path.clone(), filter: capture.filter.clone() }],
         CaptureFrom::Devices(devices) => devices.iter().map(device).collect(),
     };
+    // A savefile has an end, a server has none.
+    if !matches!(capture.from, CaptureFrom::Savefile(_)) {
+        places.extend(capture.tcp_port.map(|port| Place::Tcp { port }));
+    }
     // Named twice, it would be heard twice.
     let mut at = 0;
     while at < places.len() {
@@ -241,6 +259,7 @@ mod tests {
     fn udp(port: u16) -> CaptureSettings {
         CaptureSettings {
             from: CaptureFrom::UdpServer { port },
+            tcp_port: None,
             filter: String::new(),
             snaplen: 1500,
             promiscuous: false,

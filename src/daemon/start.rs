@@ -12,6 +12,7 @@ use super::{detach, memory, new_keys, run_dir, state, store};
 use crate::cli::private_file;
 use crate::config::{Complaints, LoadOptions, ServerSettings, load_server};
 use crate::firewall::Firewall;
+use crate::reason::Reason;
 use crate::replay::ReplayStore;
 use crate::time::Timestamp;
 
@@ -34,8 +35,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         println!("fwknopd server {}, compiled for firewall bin: nft", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some((name, advice)) = args.not_supported() {
-        return Err(Failed::Usage { what: format!("{name} is not supported yet"), advice: advice.into() });
+    if let Some((what, advice)) = args.not_supported() {
+        return Err(Failed::Usage { what: what.into(), advice: advice.into() });
+    }
+    if args.dump_serv_err_codes {
+        Reason::CLASSES.iter().for_each(|class| println!("{class}"));
+        return Ok(ExitCode::SUCCESS);
     }
     if args.key_gen || args.key_gen_file.is_some() {
         return new_keys::generate(args);

@@ -220,6 +220,9 @@ fn a_missing_interface_is_told() {
     let scene = scene("");
     scene.settings.rewrite("PCAP_INTF nope0;\n", &access(PORT, 60));
     finds(&scene, 6, "there is no interface nope0", "ip link");
+    scene.world.serve(&[62201]);
+    configure(&scene, "ENABLE_TCP_SERVER Y;\n");
+    finds(&scene, 6, "cannot listen on TCP port 62201", "ss -lnup, ss -lntp");
 }
 
 #[test]

@@ -224,6 +224,46 @@ fn the_udp_server_needs_no_capture() {
 }
 
 #[test]
+fn nor_does_the_tcp_server() {
+    let scene = Scene::new(60);
+    let server = &scene.world.server;
+    server.run("nft", &["add", "rule", "inet", "filter", "input", "tcp", "dport", "62201", "accept"]);
+    scene.settings.rewrite("ENABLE_TCP_SERVER Y;\nENABLE_SPA_OVER_HTTP Y;\n", &access(PORT, 2));
+    let daemon = Daemon::launch(&scene.world, Maker::Ours, &scene.settings, &["-U"]);
+    daemon.logs.expect(&["Kicking off TCP server to listen on port 62201."]);
+    daemon.logs.expect(&[READY]);
+    let name = PORT.to_string();
+    scene.client.knock(&scene.world.client, Maker::Original, &["-n", &name, "-P", "tcp"]);
+    assert!(scene.road().opens(PORT), "{}", daemon.logs.text());
+    // A reload that wants it no more lets the port go.
+    let mark = daemon.logs.mark();
+    scene.settings.rewrite("ENABLE_SPA_OVER_HTTP Y;\n", &access(PORT, 2));
+    daemon.signal(Signal::HUP);
+    daemon.logs.expect_after(mark, &["Got SIGHUP"]);
+    let refused = || scene.client.try_knock(&scene.world.client, Maker::Ours, &["-n", &name, "-P", "tcp"]);
+    assert!(within(PATIENCE, || said(&refused()).contains("Connection refused")), "{}", daemon.logs.text());
+    daemon.stop();
+}
+
+#[test]
+fn what_only_other_builds_can_do_is_told() {
+    let scene = Scene::new(2);
+    for (options, told) in [
+        (&["-n"][..], "--nfq-capture is not supported\n     capture with libpcap (PCAP_INTF)"),
+        (&["-A"], "--afl-fuzzing is for fuzzing builds of the original\n     leave it out"),
+        (
+            &["--fault-injection-tag", "x"],
+            "--fault-injection-tag is for test builds of the original\n     leave it out",
+        ),
+    ] {
+        let (output, said) = scene.control(options);
+        assert!(output.status.code() == Some(1) && said.contains(told), "{options:?}: {said}");
+    }
+    let (output, said) = scene.control(&["--dump-serv-err-codes"]);
+    assert!(output.status.success() && said.starts_with("packet-too-short\n") && said.ends_with("\nbusy\n"), "{said}");
+}
+
+#[test]
 fn it_listens_on_several_interfaces_and_on_all() {
     for interfaces in ["lo,srv0", "any"] {
         let scene = Scene::new(2);

@@ -72,7 +72,6 @@ fn prove(client: Maker, daemon: Maker) {
     let world = World::new();
     let road = world.v4();
     world.serve(&ports);
-    world.serve(&[62201]);
     world.client.ask(&format!("proxy {NEIGHBOUR} 3128 lenient"));
     world.client.ask(&format!("proxy {NEIGHBOUR} 3129 strict"));
     match daemon {
@@ -87,7 +86,7 @@ fn prove(client: Maker, daemon: Maker) {
     }
     assert_eq!(road.scan(&ports), [0; 0], "before: everything is dropped");
 
-    let conf = "ENABLE_SPA_OVER_HTTP Y;\nPCAP_FILTER port 62201 or icmp;\n";
+    let conf = "ENABLE_TCP_SERVER Y;\nENABLE_SPA_OVER_HTTP Y;\nPCAP_FILTER port 62201 or icmp;\n";
     let stanza = |(port, way): &(u16, &Way)| {
         let who = format!("SOURCE {}\nREQUIRE_SOURCE_ADDRESS Y\nKEY key-of-{port}\n", way.source);
         format!("{who}OPEN_PORTS tcp/{port}\nFW_ACCESS_TIMEOUT 60\n\n")
@@ -105,6 +104,10 @@ fn prove(client: Maker, daemon: Maker) {
         home.knock(&world.client, client, &[&["-n", &port.to_string()], way.knock].concat());
         assert!(road.opens(port), "{}: the port stays closed; the daemon said:\n{}", way.name, running.logs.text());
         assert_eq!(road.neighbour_scan(&[port]), [0; 0], "{}: the neighbour got in as well", way.name);
+    }
+    // What came over a connection was captured as well; it is no replay.
+    for line in ["reason=replay", "Replay detected"] {
+        assert_eq!(running.logs.count(&[line]), 0, "{}", running.logs.text());
     }
     running.stop();
 }

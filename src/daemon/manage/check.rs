@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Places, say};
 use crate::access::AccessTable;
+use crate::capture::Error;
 use crate::cli::describe;
 use crate::cli::keys::Ended;
-use crate::config::{CaptureFrom, Complaint, Complaints, ServerSettings, Severity};
+use crate::config::{Complaint, Complaints, ServerSettings, Severity};
 use crate::daemon::sources::Sources;
 use crate::daemon::{pidfile, run_dir, settings};
 use crate::firewall::{self, Concern, FIREWALLD, Firewall, IPTABLES};
@@ -138,12 +139,14 @@ fn unsafe_directory(server: &ServerSettings) -> Vec<Concern> {
 }
 
 fn deaf(server: &ServerSettings, running: bool) -> Vec<Concern> {
-    if running && matches!(server.capture.from, CaptureFrom::UdpServer { .. }) {
-        // Its socket is in the way, as it should be.
-        return Vec::new();
-    }
-    let failing = Sources::failing(&server.capture);
-    failing.iter().map(|error| Concern::grave(describe(error), "PCAP_INTF names the interface; see: ip link")).collect()
+    // The sockets of the one that runs are in the way, as they should be.
+    let in_the_way = |error: &Error| running && matches!(error, Error::Bind { .. });
+    let failing = Sources::failing(&server.capture).into_iter().filter(|error| !in_the_way(error));
+    let advice = |error: &Error| match error {
+        Error::Bind { .. } => "see who listens there with: ss -lnup, ss -lntp; or name another port",
+        _ => "PCAP_INTF names the interface; see: ip link",
+    };
+    failing.map(|error| Concern::grave(describe(&error), advice(&error))).collect()
 }
 
 fn of_firewall(server: &ServerSettings, access: &AccessTable) -> Vec<Concern> {

@@ -24,10 +24,10 @@ fn row(variable: &Variable) -> String {
     let state = match variable.state {
         State::Built => String::new(),
         State::NoEffect { why, .. } | State::NotNeeded { why, .. } => format!("no effect: {why}"),
-        State::NotSupportedYet { fine: [] } => "not supported yet".to_owned(),
-        State::NotSupportedYet { fine } => {
+        State::NotSupported { fine: [], .. } => "not supported".to_owned(),
+        State::NotSupported { fine, .. } => {
             let fine: Vec<String> = fine.iter().map(|value| format!("`{value}`")).collect();
-            format!("not supported yet, only {}", fine.join(", "))
+            format!("not supported, only {}", fine.join(", "))
         }
     };
     let Variable { name, doc, kind, .. } = variable;

@@ -64,7 +64,7 @@ fn every_suggestion_of_the_sample_fwknopd_conf_is_known() {
             let about = &complaint.what;
             let other = about.contains("is for firewalld, and the firewall is iptables");
             let expected =
-                other || about.ends_with("is not supported yet") || about.contains("is not set before this line");
+                other || about.ends_with("is not supported") || about.contains("is not set before this line");
             assert!(expected, "{complaint}");
         }
     }

@@ -99,7 +99,7 @@ fn what_the_tables_declare_is_understood() {
         let harmless: &[&str] = match variable.state {
             State::Built => &[],
             State::NoEffect { silent, .. } | State::NotNeeded { silent, .. } => silent,
-            State::NotSupportedYet { fine } => fine,
+            State::NotSupported { fine, .. } => fine,
         };
         let default = Some(variable.default).filter(|default| !default.is_empty());
         for value in harmless.iter().copied().chain(default) {
@@ -110,10 +110,10 @@ fn what_the_tables_declare_is_understood() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_and_not_ignored() {
+fn what_is_not_supported_is_refused_and_not_ignored() {
     let mut found = 0;
     each_variable(|variable, file| {
-        let State::NotSupportedYet { fine } = variable.state else { return };
+        let State::NotSupported { fine, instead } = variable.state else { return };
         found += 1;
         let file = format!("{file}.conf");
         for value in fine {
@@ -121,8 +121,10 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
         }
         let asking = asking_value(variable, fine);
         let said = said_about(variable, &asking, &file);
-        let refused = format!("{} is not supported yet", variable.name);
-        assert!(said.iter().any(|c| c.severity == Severity::Error && c.what == refused), "{asking}: {said:?}");
+        let refused = format!("{} is not supported", variable.name);
+        let advice = format!("remove it, and {instead}");
+        let is_said = |c: &Complaint| c.severity == Severity::Error && c.what == refused && c.advice == advice;
+        assert!(said.iter().any(is_said), "{asking}: {said:?}");
     });
     assert!(found > 5, "{found}");
 }
