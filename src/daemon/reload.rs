@@ -5,7 +5,7 @@ use super::run::{Daemon, Reloaded};
 use super::serve::{open_firewall, tell_set_up};
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
-use crate::firewall;
+use crate::firewall::{self, Firewall};
 use crate::time::Timestamp;
 
 /// `server` is what is in force.
@@ -20,14 +20,15 @@ pub fn reload(daemon: &mut Daemon<'_>, options: &LoadOptions, server: &mut Serve
             return Err(complaints.iter().map(ToString::to_string).collect());
         }
     };
-    if let Err(error) = daemon.sources.change(&new.capture, daemon.journal) {
-        daemon.journal.trouble(&error);
-        keep(daemon.journal, "Capture cannot be changed");
-        return Err(vec![with_causes(&error)]);
-    }
+    // First what leaves no trace when the rest fails: an empty chain more lets nobody in.
     if let Err(error) = change_firewall(daemon, &new, server, access.needs_firewall()) {
         daemon.journal.trouble(&error);
         keep(daemon.journal, "The firewall cannot be set up");
+        return Err(vec![with_causes(&error)]);
+    }
+    if let Err(error) = daemon.sources.change(&new.capture, daemon.journal) {
+        daemon.journal.trouble(&error);
+        keep(daemon.journal, "Capture cannot be changed");
         return Err(vec![with_causes(&error)]);
     }
     let mut said: Vec<String> = remarks.iter().map(ToString::to_string).collect();
@@ -58,6 +59,11 @@ fn change_firewall(
     server: &mut ServerSettings,
     is_needed: bool,
 ) -> Result<(), firewall::Error> {
+    if daemon.firewall.is_none() {
+        // Nothing was made yet.
+        server.firewall = new.firewall.clone();
+        daemon.dry_run = daemon.dry_run.as_ref().map(|_| Firewall::new(&server.firewall));
+    }
     if new.firewall.is_at_same_place(&server.firewall) {
         let former = server.firewall.features;
         let features = new.firewall.features.besides(former);

@@ -433,7 +433,8 @@ fn what_a_reload_permits_works_at_once_and_what_is_open_stays() {
         }
         if wall == Wall::Nftables {
             // What has no place keeps everything as it is.
-            settings.rewrite("ENABLE_IPT_OUTPUT Y;\nENABLE_IPT_FORWARDING Y;", &access);
+            let conf = "PCAP_FILTER udp port 1;\nENABLE_IPT_OUTPUT Y;\nENABLE_IPT_FORWARDING Y;";
+            settings.rewrite(conf, &access);
             daemon.signal(rustix::process::Signal::HUP);
             daemon.logs.expect(&["NFT_OUTPUT_ACCESS"]);
             daemon.logs.expect(&["The firewall cannot be set up: the old configuration stays in force."]);
