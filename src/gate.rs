@@ -16,16 +16,17 @@ mod recent;
 mod spent;
 mod unsettled;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::access::AccessTable;
 use crate::crypto::Signer;
-use crate::crypto::openpgp::{Fingerprint, News};
+use crate::crypto::openpgp::News;
 use crate::crypto::unseal::{Keyrings, Unsealing};
 use crate::grant::{Errand, Grant, GrantId, GrantTable, StanzaId};
 use crate::reason::Reason;
-use crate::replay::{Kept, Opens, ReplayStore, Seen, StoreError};
+use crate::replay::{Kept, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, HttpRules};
 use crate::time::{Shift, Timestamp};
 use passage::{Passage, Permitted, Stop, failed, refuse_seen};
@@ -42,6 +43,11 @@ pub struct Gate {
     keyrings: Keyrings,
     replay: Box<dyn ReplayStore + Send>,
     grants: GrantTable,
+    /// Nobody has said yet that the firewall was told of these.
+    untold: BTreeSet<GrantId>,
+    /// They did not come about, when a later grant had taken their place already: should that not come about either, they do not
+    /// stand again.
+    outdated: BTreeSet<GrantId>,
     rules: GateRules,
     tidied: Option<Timestamp>,
     spent: Spent,
@@ -106,6 +112,8 @@ impl Gate {
             keyrings,
             replay,
             grants: GrantTable::after(last),
+            untold: BTreeSet::new(),
+            outdated: BTreeSet::new(),
             rules,
             tidied: None,
             spent: Spent::default(),
@@ -128,12 +136,16 @@ impl Gate {
     /// Takes out the grants whose key no stanza takes any more.
     pub fn take_orphans(&mut self) -> Vec<Grant> {
         let known = self.access.known();
-        self.grants.take(|grant| !known.takes(grant))
+        let taken = self.grants.take(|grant| !known.takes(grant));
+        self.untold.retain(|id| self.grants.contains(*id));
+        taken
     }
 
     /// Takes out the grants that are meant: they are to be closed.
     pub fn take(&mut self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Grant> {
-        self.grants.take(is_meant)
+        let taken = self.grants.take(is_meant);
+        self.untold.retain(|id| self.grants.contains(*id));
+        taken
     }
 
     /// The whole way of a datagram, public-key work included.
@@ -224,78 +236,120 @@ impl Gate {
         }
     }
 
-    /// Puts a grant among what is open. What a command will close is kept in the store as well, in the place of what it
-    /// renews, and takes that over: the command closes both.
+    /// Puts a grant among what is open, and into the store in the place of what it renews. One that is closed by a command
+    /// takes that over: the command closes both.
     fn enter(&mut self, mut grant: Grant) -> Result<Opening, Refusal> {
-        if grant.cycle().is_none() {
-            self.grants.insert(grant.clone());
-            let supersedes = self.grants.superseded_by(&grant);
-            return Ok(Opening { grant, supersedes });
+        if grant.cycle().is_some() {
+            if !grant.is_closed_by_command() {
+                // It has no end.
+                self.grants.use_up(grant.id);
+                return Ok(Opening { grant, supersedes: Vec::new() });
+            }
+            let older: Vec<Grant> = self.grants.covered_by(&grant).cloned().collect();
+            older.iter().for_each(|older| grant.take_over(older));
         }
-        if !grant.is_closed_by_command() {
-            // It has no end.
-            self.grants.use_up(grant.id);
-            return Ok(Opening { grant, supersedes: Vec::new() });
-        }
-        let older: Vec<Grant> = self.grants.covered_by(&grant).cloned().collect();
-        older.iter().for_each(|older| grant.take_over(older));
         self.grants.insert(grant.clone());
+        self.untold.insert(grant.id);
         let opening = Opening { supersedes: self.grants.superseded_by(&grant), grant };
         let renewed: Vec<GrantId> = opening.supersedes.iter().map(|older| older.id).collect();
         if let Err(error) = self.replay.keep(&opening.grant, &renewed) {
-            self.withdraw(&opening);
+            self.forget(&opening);
             return Err(failed(error, &mut self.trouble));
         }
         Ok(opening)
     }
 
-    /// Takes up the grants a former daemon left to be closed by commands. Tells those that cannot be read.
-    pub fn take_up(&mut self) -> Result<Vec<GrantId>, StoreError> {
-        let Kept { grants, unread } = self.replay.kept()?;
-        for grant in grants {
+    /// Takes up the grants a former daemon left. Tells those that cannot be read.
+    pub fn take_up(&mut self, now: Timestamp) -> Result<Vec<GrantId>, StoreError> {
+        let Kept { grants, told, unread } = self.replay.kept()?;
+        // What has ended is closed by a command still; a firewall is looked through anyway.
+        let (over, open): (Vec<Grant>, Vec<Grant>) =
+            grants.into_iter().partition(|grant| grant.until <= now && !grant.is_closed_by_command());
+        self.replay.lapse(over.iter().map(|grant| grant.id).collect());
+        for grant in open {
+            if grant.id > told {
+                self.untold.insert(grant.id);
+            }
             self.grants.insert(grant);
         }
         Ok(unread)
     }
 
-    /// The commands that close these have run.
+    /// The firewall was told of it, or will not be. Until somebody says so the next daemon tells it once more.
+    pub fn told(&mut self, id: GrantId) {
+        self.untold.remove(&id);
+        let up_to = self.untold.first().map_or(self.grants.last(), |first| GrantId(first.0.saturating_sub(1)));
+        self.replay.told(up_to);
+    }
+
+    /// Whether the firewall may not have been told of it.
+    pub fn is_untold(&self, id: GrantId) -> bool {
+        self.untold.contains(&id)
+    }
+
+    /// One that a former daemon may not have opened, as if it had been knocked for now. `None`: it has ended since.
+    pub fn reopen(&mut self, id: GrantId) -> Option<Opening> {
+        let grant =
+            self.grants.get(id).filter(|grant| grant.is_in_firewall() || grant.access.name().is_some())?.clone();
+        let supersedes = self.grants.superseded_by(&grant);
+        Some(Opening { grant, supersedes })
+    }
+
+    /// The command that opens it is about to be started: it is not to be started again, should this daemon die now.
+    pub fn begin(&mut self, id: GrantId) -> Result<(), StoreError> {
+        let Some(grant) = self.grants.begin(id) else { return Ok(()) };
+        self.replay.keep(grant, &[])?;
+        self.replay.settle()
+    }
+
+    /// They are closed, and shall stay so should this daemon die now.
     pub fn closed(&mut self, grants: &[GrantId]) -> Result<(), StoreError> {
         self.replay.unkeep(grants)?;
         self.replay.settle()
     }
 
-    /// Takes back an opening that is kept in the store.
-    pub fn withdraw_kept(&mut self, opening: &Opening) -> Result<(), StoreError> {
-        self.withdraw(opening);
-        for older in &opening.supersedes {
+    /// Takes note that a name was looked up. `false`: the grant has ended since.
+    pub fn locate(&mut self, grant: &Grant) -> Result<bool, StoreError> {
+        let open = self.grants.contains(grant.id);
+        if open {
+            self.grants.insert(grant.clone());
+            self.replay.keep(grant, &[])?;
+            self.replay.settle()?;
+        }
+        Ok(open)
+    }
+
+    /// Takes an opening back that did not come about: what it would have made superfluous still stands.
+    pub fn withdraw(&mut self, opening: &Opening) -> Result<(), StoreError> {
+        for older in self.forget(opening) {
             self.replay.keep(older, &[])?;
         }
         self.closed(&[opening.grant.id])
     }
 
-    /// Takes note that a name was looked up. `false`: the grant has ended since.
-    pub fn locate(&mut self, grant: &Grant) -> bool {
-        let open = self.grants.contains(grant.id);
-        if open {
-            self.grants.insert(grant.clone());
+    /// The same where the store knows nothing of it. Returns what still stands.
+    fn forget<'a>(&mut self, opening: &'a Opening) -> Vec<&'a Grant> {
+        let id = opening.grant.id;
+        if self.grants.remove(id).is_none() {
+            self.outdated.insert(id);
+            if self.outdated.len() > OUTDATED {
+                self.outdated.pop_first();
+            }
         }
-        open
+        let stands = opening.supersedes.iter().filter(|older| !self.outdated.remove(&older.id));
+        let stands: Vec<&Grant> = stands.collect();
+        stands.iter().for_each(|older| _ = self.grants.insert((*older).clone()));
+        self.told(id);
+        stands
     }
 
-    /// Takes an opening back that the firewall did not take: what it would have made superfluous still stands.
-    pub fn withdraw(&mut self, opening: &Opening) {
-        self.grants.remove(opening.grant.id);
-        for older in &opening.supersedes {
-            self.grants.insert(older.clone());
-        }
+    /// Whether what the firewall holds under a number is a grant that is known. Another daemon may have used the same number.
+    pub fn knows(&self, found: &Grant) -> bool {
+        self.grants.get(found.id).is_some_and(|known| known.allow == found.allow)
     }
 
-    /// Takes up a grant that a former daemon left open. Another daemon may have used its number as well.
+    /// Takes up what is open and nobody remembers.
     pub fn adopt(&mut self, mut grant: Grant) -> &Grant {
-        match self.replay.knock(grant.id) {
-            Ok(knock) => grant.knock = knock.filter(|knock| knock.fits(&grant)),
-            Err(error) => self.trouble = Some(error),
-        }
         if self.grants.contains(grant.id)
             && let Ok(id) = self.grants.next_id()
         {
@@ -304,25 +358,8 @@ impl Gate {
         self.grants.insert(grant)
     }
 
-    /// Who opened something for this address that ends at this second: the number, and the key that is listed for it. When
-    /// that is not remembered, a number that nobody has.
-    pub fn owner(&mut self, allow: IpAddr, until: u64) -> (GrantId, Option<Fingerprint>) {
-        let number = self.replay.number(allow, until).and_then(|number| match number {
-            Some(id) => Ok(self.replay.knock(id)?.map(|knock| (id, knock))),
-            None => Ok(None),
-        });
-        match number {
-            Ok(Some((id, knock))) => (id, self.access.known().listed_key(&knock.signer)),
-            Ok(None) => (self.new_number(), None),
-            Err(error) => {
-                self.trouble = Some(error);
-                (self.new_number(), None)
-            }
-        }
-    }
-
-    /// Used up at once. A full table gives the same number again: then several share it.
-    fn new_number(&mut self) -> GrantId {
+    /// For what is found open. Used up at once; a full table gives the same number again: then several share it.
+    pub fn new_number(&mut self) -> GrantId {
         let id = self.grants.next_id().unwrap_or_default();
         self.grants.use_up(id);
         id
@@ -340,7 +377,14 @@ impl Gate {
 
     /// Takes out the grants that have ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Grant> {
-        self.grants.expire(now)
+        let ended = self.grants.expire(now);
+        if !ended.is_empty() {
+            self.untold.retain(|id| self.grants.contains(*id));
+        }
+        // What closes the others says when they are.
+        let lapsed = ended.iter().filter(|grant| !grant.is_closed_by_command());
+        self.replay.lapse(lapsed.map(|grant| grant.id).collect());
+        ended
     }
 
     /// The clock was set: what is open keeps the time it has left, so it ends at another moment by the clock. That is also what
@@ -348,16 +392,7 @@ impl Gate {
     pub fn clock_was_set(&mut self, by: Shift) -> Result<(), StoreError> {
         self.grants.shift(by);
         self.replay.clock_was_set(by)?;
-        for grant in self.grants.iter() {
-            match &grant.knock {
-                _ if grant.cycle().is_some() => self.replay.keep(grant, &[])?,
-                Some(knock) => {
-                    let opens = Opens { allow: grant.allow, until: grant.until };
-                    self.replay.attribute(grant.id, knock, Some(opens))?;
-                }
-                None => {}
-            }
-        }
+        self.grants.iter().try_for_each(|grant| self.replay.keep(grant, &[]))?;
         self.replay.settle()
     }
 
@@ -397,6 +432,9 @@ impl Gate {
         self.grants.behind(last)
     }
 }
+
+/// Grants of one batch, or those whose names are being looked up.
+const OUTDATED: usize = 1024;
 
 /// So many addresses are remembered with their stanza: some 100 bytes each.
 const LIKELY: usize = 4096;

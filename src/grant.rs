@@ -59,6 +59,11 @@ impl Grant {
         self.certificate.as_ref() == Some(key) || self.knock.as_ref().is_some_and(by)
     }
 
+    /// Not by commands, and not before its name was looked up.
+    pub fn is_in_firewall(&self) -> bool {
+        self.cycle().is_none() && self.access.name().is_none()
+    }
+
     /// Whether the same key opened both. Of what a former daemon left that may not be known.
     fn is_by_same_key(&self, newer: &Grant) -> bool {
         match (&self.certificate, &self.knock) {
@@ -72,18 +77,6 @@ impl Grant {
     pub fn is_by_stanza(&self, name: &str) -> bool {
         let fits = |rest: &str| rest.is_empty() || rest.starts_with('#');
         self.knock.as_ref().is_some_and(|knock| knock.name.strip_prefix(name).is_some_and(fits))
-    }
-}
-
-impl Knock {
-    /// Whether what is remembered under a number can belong to what the firewall holds under it: another daemon may
-    /// have used the same number.
-    pub fn fits(&self, grant: &Grant) -> bool {
-        match (&grant.certificate, &self.signer) {
-            (Some(key), Signer::Certificate { primary, signing, .. }) => key == primary || key == signing,
-            (None, Signer::SharedKey | Signer::Unsigned) => true,
-            _ => false,
-        }
     }
 }
 
@@ -215,6 +208,23 @@ impl GrantTable {
         self.open.contains_key(&id)
     }
 
+    pub fn get(&self, id: GrantId) -> Option<&Grant> {
+        self.open.get(&id)
+    }
+
+    /// The command that opens it is about to be started. `None`: it is closed, or has none.
+    pub fn begin(&mut self, id: GrantId) -> Option<&Grant> {
+        let grant = self.open.get_mut(&id)?;
+        let Access::Cycle(cycle) = &mut grant.access else { return None };
+        cycle.begun = true;
+        Some(grant)
+    }
+
+    /// The highest number given out.
+    pub fn last(&self) -> GrantId {
+        self.last
+    }
+
     pub fn next_end(&self) -> Option<Timestamp> {
         self.by_end.first().map(|(until, _)| *until)
     }
@@ -307,29 +317,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_must_fit_what_is_open() {
+    fn it_is_known_whose_it_is() {
         let key = |octet: u8| Fingerprint::from_bytes(&[octet; 20]).unwrap();
-        let knock = |signer| Knock {
+        let signed = || Knock {
             stanza: StanzaId(1),
             name: "access".into(),
             mark: None,
             user: "alice".into(),
-            signer,
+            signer: Signer::Certificate { primary: key(1), signing: key(2), user_id: None },
             origin: Origin::udp("192.0.2.1".parse().unwrap()),
         };
-        let signed = || knock(Signer::Certificate { primary: key(1), signing: key(2), user_id: None });
-        let open = |certificate| Grant { certificate, ..grant(1, "192.0.2.1", "tcp/22", 110) };
-        for (knock, certificate, fits) in [
-            (signed(), Some(key(1)), true),
-            (signed(), Some(key(2)), true),
-            (signed(), Some(key(3)), false),
-            (signed(), None, false),
-            (knock(Signer::SharedKey), None, true),
-            (knock(Signer::SharedKey), Some(key(1)), false),
-        ] {
-            assert_eq!(knock.fits(&open(certificate)), fits, "{knock:?}");
-        }
-        let grant = Grant { knock: Some(signed()), ..open(Some(key(2))) };
+        let certificate = Some(key(2));
+        let grant = Grant { knock: Some(signed()), certificate, ..grant(1, "192.0.2.1", "tcp/22", 110) };
         let named = |name: &str| Grant { knock: Some(Knock { name: name.into(), ..signed() }), ..grant.clone() };
         let by = |name: &str| named(name).is_by_stanza("alice");
         assert!(by("alice") && by("alice#2") && !by("alice2") && !by("bob"));

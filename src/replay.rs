@@ -9,12 +9,11 @@
 //! is stamped before the store's [`floor`](ReplayStore::floor) is refused without a look.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::grant::{Grant, GrantId, Knock};
+use crate::grant::{Grant, GrantId};
 use crate::net::Origin;
 use crate::time::{Shift, Timestamp};
 
@@ -48,15 +47,6 @@ pub struct Entry {
     pub until: Option<Timestamp>,
     /// The number set aside for what the message may open: kept with it, so that no number is given out twice.
     pub grant: GrantId,
-    /// Who knocked.
-    pub knock: Knock,
-}
-
-/// What a knock opens, as far as a firewall's rules tell that have no room for more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opens {
-    pub allow: IpAddr,
-    pub until: Timestamp,
 }
 
 /// The memory itself: here in RAM, in the daemon a file.
@@ -66,15 +56,9 @@ pub trait ReplayStore {
     /// Remembers the whole entry, or nothing. Durable when [`settle`](Self::settle) has returned.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError>;
 
-    /// What was remembered with a knock opens this, or another knock than that takes the number: durable in the same way.
-    fn attribute(&mut self, _: GrantId, _: &Knock, _: Option<Opens>) -> Result<(), StoreError> {
+    /// The number is given out, also when the message was remembered under another: durable in the same way.
+    fn set_aside(&mut self, _: GrantId) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    /// Whose number opened something for this address until then, in seconds; the last of them. `None`: not known, or long
-    /// ago.
-    fn number(&mut self, _: IpAddr, _: u64) -> Result<Option<GrantId>, StoreError> {
-        Ok(None)
     }
 
     /// Makes durable what was remembered since the last time. When that fails, all of it is lost.
@@ -82,20 +66,21 @@ pub trait ReplayStore {
         Ok(())
     }
 
-    /// Who got a number. `None`: not known, or long ago.
-    fn knock(&mut self, _: GrantId) -> Result<Option<Knock>, StoreError> {
-        Ok(None)
-    }
-
-    /// Keeps a grant that a command will have to close, and no longer those it takes the place of: durable in the same way.
+    /// Keeps a grant until it ends, and no longer those it takes the place of: durable in the same way.
     fn keep(&mut self, _: &Grant, _instead_of: &[GrantId]) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// They are closed.
+    /// They were closed before their end: durable in the same way.
     fn unkeep(&mut self, _: &[GrantId]) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// They have ended by the clock, which the next daemon sees as well: written down with whatever is written next.
+    fn lapse(&mut self, _: Vec<GrantId>) {}
+
+    /// Of all grants up to this one the firewall was told: written down with whatever is written next.
+    fn told(&mut self, _: GrantId) {}
 
     /// What was kept, also by a former daemon.
     fn kept(&mut self) -> Result<Kept, StoreError> {
@@ -115,10 +100,12 @@ pub trait ReplayStore {
     fn forget(&mut self, now: Timestamp) -> Result<(), StoreError>;
 }
 
-/// Grants that a command will have to close.
+/// Grants as they were kept.
 #[derive(Debug, Default)]
 pub struct Kept {
     pub grants: Vec<Grant>,
+    /// Of those up to this one the firewall was told. Of later ones it may have been.
+    pub told: GrantId,
     /// Written by another version, and not understood.
     pub unread: Vec<GrantId>,
 }

@@ -14,14 +14,13 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use fwknop::access::{AccessTable, NatRule, Stanza};
-use fwknop::crypto::Signer;
 use fwknop::crypto::hmac::{HmacAuth, HmacKey};
 use fwknop::crypto::rijndael::{Mode, RijndaelAuth, RijndaelKey};
 use fwknop::crypto::seal;
 use fwknop::crypto::unseal::Keyrings;
 use fwknop::daemon::state::State;
 use fwknop::gate::{Gate, GateRules, Verdict};
-use fwknop::grant::{GrantId, Knock, StanzaId};
+use fwknop::grant::{GrantId, StanzaId};
 use fwknop::net::{AddrSet, Origin};
 use fwknop::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use fwknop::spa::{Datagram, Digest, HttpRules, Message, RandomValue, Request, Username};
@@ -76,25 +75,17 @@ fn remember_durably(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut state = State::open(dir.path(), NOW, Some(WINDOW)).expect("a store");
     let seen = Seen { origin: Origin::udp([198, 51, 100, 7].into()), at: NOW };
-    let knock = Knock {
-        stanza: StanzaId(1),
-        name: "access".into(),
-        mark: None,
-        user: "bench".into(),
-        signer: Signer::SharedKey,
-        origin: seen.origin,
-    };
     let mut number = 0u64;
     bencher.bench_local(|| {
         number += 1;
-        let knock = knock.clone();
         let keys = [0, 1].map(|which| {
             let mut key = [which; 32];
             key[..8].copy_from_slice(&number.to_le_bytes());
             ReplayKey(key)
         });
         let until = Some(NOW.plus(WINDOW));
-        state.remember(&Entry { keys, seen, stamped: NOW, until, grant: GrantId(number), knock })
+        let entry = Entry { keys, seen, stamped: NOW, until, grant: GrantId(number) };
+        state.remember(&entry).and_then(|()| state.settle()).expect("a disk");
     });
 }
 
@@ -105,7 +96,7 @@ fn random_text() -> Vec<u8> {
 
 fn opens(bencher: Bencher, gate: &mut Gate, packet: &Datagram, now: Timestamp) {
     bencher.bench_local(|| match gate.handle(black_box(packet), now) {
-        Verdict::Open(opening) => gate.withdraw(&opening),
+        Verdict::Open(opening) => gate.withdraw(&opening).expect("a store"),
         other => panic!("not opened: {other:?}"),
     });
 }

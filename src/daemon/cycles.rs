@@ -1,7 +1,8 @@
 //! Commands in place of firewall rules: run beside the loop, each in its turn.
 //!
 //! Nothing is run for a grant before the store knows how to close it, and the store knows until the closing command has
-//! ended: so after a crash a command is run once more rather than not at all. Commands for the same access never run at the
+//! ended: so after a crash a closing command is run once more rather than not at all. An opening one is not, which might open what a
+//! single close does not close: the store knows that it is about to be started. Commands for the same access never run at the
 //! same time, but in the order of their causes: what opens slowly is closed after that, and what is being closed is opened again
 //! after that.
 
@@ -18,6 +19,7 @@ use super::journal::{Closed, Level};
 use super::run::Daemon;
 use crate::gate::Opening;
 use crate::grant::{Errand, Grant, GrantId, Half};
+use crate::time::Timestamp;
 
 /// What is to be run, and what is running.
 pub struct Cycles {
@@ -112,14 +114,20 @@ impl Daemon<'_> {
     pub fn open_cycle(&mut self, opening: &Opening) {
         if self.aside.cycles.open_waiting() >= MOST_WAITING {
             self.journal.note(Level::Warning, "too many commands that open something wait to be run already");
-            self.journal.closed(&opening.grant, Closed::Failed);
-            if let Err(error) = self.gate.withdraw_kept(opening) {
-                self.journal.trouble(&error);
-            }
-            return;
+            return self.give_up(opening, Closed::Failed);
         }
+        self.gate.told(opening.grant.id);
         self.journal.opened(opening, "fwknop");
         self.add_turn(opening.grant.clone(), Part::Open);
+    }
+
+    /// Those of a former daemon whose command was never started.
+    pub fn open_left_cycles(&mut self) {
+        let now = Timestamp::now();
+        let left =
+            self.gate.grants().filter(|grant| grant.cycle().is_some_and(|cycle| !cycle.begun) && grant.until > now);
+        let left: Vec<Grant> = left.cloned().collect();
+        left.into_iter().for_each(|grant| self.add_turn(grant, Part::Open));
     }
 
     /// In its turn. `again`: it could not be run before, and that has been told.
@@ -158,6 +166,9 @@ impl Daemon<'_> {
     fn run_turns(&mut self) {
         while let Some(turn) = self.aside.cycles.next() {
             let (errand, part) = (turn.errand.clone(), turn.part);
+            if let (Part::Open, Err(error)) = (part, self.gate.begin(turn.grant.id)) {
+                self.journal.trouble(&error);
+            }
             if !self.aside.cycles.start(turn) {
                 break;
             }

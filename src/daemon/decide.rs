@@ -85,20 +85,32 @@ impl Daemon<'_> {
         }
     }
 
-    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
     pub fn change_firewall(&mut self, opening: &Opening, now: Timestamp) {
-        let Some(firewall) = &mut self.firewall else { return };
+        if self.tell_firewall(opening, now) {
+            self.journal.opened(opening, "fwknop");
+        }
+    }
+
+    /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
+    pub fn tell_firewall(&mut self, opening: &Opening, now: Timestamp) -> bool {
+        let Some(firewall) = &mut self.firewall else { return false };
         match firewall.open(&opening.grant, now) {
-            Ok(()) => self.journal.opened(opening, "fwknop"),
+            Ok(()) => {
+                self.gate.told(opening.grant.id);
+                true
+            }
             Err(error) => {
                 self.journal.trouble(&error);
                 self.give_up(opening, Closed::Failed);
+                false
             }
         }
     }
 
     pub fn give_up(&mut self, opening: &Opening, why: Closed) {
-        self.gate.withdraw(opening);
+        if let Err(error) = self.gate.withdraw(opening) {
+            self.journal.trouble(&error);
+        }
         self.journal.closed(&opening.grant, why);
     }
 }

@@ -74,9 +74,14 @@ impl Daemon<'_> {
         };
         self.journal.note(Level::Info, format!("Resolved NAT IP in SPA message: {} is {address}", host.name)); // L47
         grant.access = grant.access.at_address(address);
-        // What ended while the name was looked up has been told.
-        if self.gate.locate(&opening.grant) {
-            self.change_firewall(&opening, Timestamp::now());
+        match self.gate.locate(&opening.grant) {
+            Ok(true) => self.change_firewall(&opening, Timestamp::now()),
+            // What ended while the name was looked up has been told.
+            Ok(false) => {}
+            Err(error) => {
+                self.journal.trouble(&error);
+                self.give_up(&opening, Closed::Failed);
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub enum Closed {
     Failed,
     /// The name of its target leads nowhere it may go to.
     NotFound,
-    /// The daemon ends and was told to leave nothing behind.
+    /// The daemon starts, or ends, and was told to leave nothing behind.
+    Flushed,
     Exit,
 }
 
@@ -143,6 +144,7 @@ impl Journal {
             Closed::Renewed(by) => write!(line, "renewed by={by}"),
             Closed::Failed => line.write_str("failed"),
             Closed::NotFound => line.write_str("name-not-found"),
+            Closed::Flushed => line.write_str("flushed"),
             Closed::Exit => line.write_str("exit"),
         };
         if why == Closed::Expired && grant.cycle().is_none() {
@@ -151,7 +153,7 @@ impl Journal {
         self.note(Level::Info, line);
     }
 
-    /// A grant that was found open in the firewall at start.
+    /// A grant of a former daemon, or one that was found open in the firewall at start.
     pub fn adopted(&mut self, grant: &Grant) {
         let mut line = format!(
             "adopt   grant={} allow={} {} for={} until={}",

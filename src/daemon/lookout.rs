@@ -88,7 +88,7 @@ impl Daemon<'_> {
     /// Looks after the firewall when it is time.
     pub fn look_after(&mut self, now: Timestamp) {
         self.look_if_due(now);
-        let anything_open = self.gate.grants().any(is_in_firewall);
+        let anything_open = self.gate.grants().any(Grant::is_in_firewall);
         if let Some(lookout) = &mut self.lookout {
             lookout.seek(anything_open, now);
         }
@@ -128,7 +128,7 @@ impl Daemon<'_> {
         let (Some(lookout), Some(firewall)) = (&mut self.lookout, &mut self.firewall) else { return };
         let are_open = self.gate.grants().map(|grant| grant.id).collect();
         let (mut count, mut failure) = (0_usize, firewall.close_others(&are_open).err());
-        for grant in self.gate.grants().filter(|grant| is_in_firewall(grant) && grant.until > now) {
+        for grant in self.gate.grants().filter(|grant| grant.is_in_firewall() && grant.until > now) {
             match firewall.open(grant, now) {
                 Ok(()) => count += 1,
                 Err(error) => failure = Some(error),
@@ -144,11 +144,6 @@ impl Daemon<'_> {
             lookout.due = Some(lookout.rests_until);
         }
     }
-}
-
-/// Not by commands, and not before its name was looked up.
-pub fn is_in_firewall(grant: &Grant) -> bool {
-    grant.cycle().is_none() && grant.access.name().is_none()
 }
 
 /// Between two looks: short enough for whoever reloads the ruleset, and long enough for a busy day.

@@ -1,4 +1,4 @@
-//! Who knocked, as it is kept beside the replay memory: so that a restarted daemon knows whose grants it finds open.
+//! Who knocked, as it is kept with each grant.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::Signer;
 use crate::grant::{KeyMark, Knock, StanzaId};
 use crate::net::Origin;
-use crate::replay::Opens;
-use crate::time::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -22,9 +20,6 @@ pub struct Record {
     proto: u8,
     src_port: u16,
     dst_port: u16,
-    /// For which address something was opened, and until which second.
-    #[serde(default)]
-    opens: Option<(IpAddr, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,11 +31,7 @@ enum By {
 }
 
 impl Record {
-    pub fn text(knock: &Knock, opens: Option<Opens>) -> String {
-        serde_json::to_string(&Self::of(knock, opens)).unwrap_or_default() // plain data is always written
-    }
-
-    pub fn of(knock: &Knock, opens: Option<Opens>) -> Self {
+    pub fn of(knock: &Knock) -> Self {
         let Origin { src, dst, proto, src_port, dst_port } = knock.origin;
         Self {
             stanza: knock.stanza.0,
@@ -61,17 +52,12 @@ impl Record {
             proto,
             src_port,
             dst_port,
-            opens: opens.map(|Opens { allow, until }| (allow, until.secs())),
         }
     }
 
-    /// `None`: written by another version, which is as if it had not been written.
-    pub fn knock(text: &str) -> Option<Knock> {
-        serde_json::from_str::<Self>(text).ok()?.into_knock()
-    }
-
+    /// `None`: written by another version.
     pub fn into_knock(self) -> Option<Knock> {
-        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port, .. } = self;
+        let Self { stanza, name, mark, user, signer, src, dst, proto, src_port, dst_port } = self;
         Some(Knock {
             stanza: StanzaId(stanza),
             name: name.into(),
@@ -86,11 +72,6 @@ impl Record {
             },
             origin: Origin { src, dst, proto, src_port, dst_port },
         })
-    }
-
-    pub fn opens(text: &str) -> Option<Opens> {
-        let (allow, until) = serde_json::from_str::<Self>(text).ok()?.opens?;
-        Some(Opens { allow, until: Timestamp::from_secs(until) })
     }
 }
 
@@ -116,11 +97,9 @@ mod tests {
                     ..Origin::udp("192.0.2.1".parse().unwrap())
                 },
             };
-            let opens = Opens { allow: "198.51.100.7".parse().unwrap(), until: Timestamp::from_secs(1030) };
-            let text = Record::text(&knock, Some(opens));
-            assert_eq!((Record::knock(&text), Record::opens(&text)), (Some(knock.clone()), Some(opens)));
-            assert_eq!(Record::opens(&Record::text(&knock, None)), None);
+            let text = serde_json::to_string(&Record::of(&knock)).unwrap();
+            let read: Record = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.into_knock(), Some(knock));
         }
-        assert_eq!(Record::knock("{}"), None);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::journal::{Closed, Journal, Level, with_causes};
 use super::run::{Daemon, Reloaded};
-use super::serve::{open_firewall, tell_set_up};
 use super::settings::{self, Settings};
 use crate::config::{LoadOptions, ServerSettings, Severity};
 use crate::firewall::{self, Firewall};
@@ -71,11 +70,11 @@ fn change_firewall(
         if let Some(firewall) = daemon.firewall.as_mut().filter(|_| features != former) {
             let done = firewall.fit(&server.firewall);
             server.firewall.features = if done.is_ok() { features } else { former };
-            tell_set_up(daemon, &done?, features);
+            daemon.tell_set_up(&done?, features);
         }
     }
     if is_needed && daemon.firewall.is_none() && daemon.dry_run.is_none() {
-        let done = open_firewall(daemon, server);
+        let done = daemon.open_firewall(server);
         if done.is_err() {
             daemon.firewall = None;
         }

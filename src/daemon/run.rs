@@ -1,27 +1,25 @@
 //! The loop: receive, ask the gate, obey, write the journal. One `poll` over everything, and no wake-up when idle.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarm::Alarm;
 use super::clock::Clock;
+use super::closing::Later;
 use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
-use super::journal::{Closed, Journal, Level};
-use super::lookout::{Lookout, is_in_firewall};
+use super::journal::{Journal, Level};
+use super::lookout::Lookout;
 use super::pool::Pool;
 use super::signals::{Asked, Signals};
 use super::sources::Sources;
 use crate::capture::{self, Received};
 use crate::firewall::Firewall;
 use crate::gate::{Gate, Unsettled};
-use crate::grant::Grant;
-use crate::time::{Shift, Timestamp};
+use crate::time::Timestamp;
 
 /// All that runs. Sources and firewall come last when it starts.
 pub struct Daemon<'a> {
@@ -56,22 +54,6 @@ pub struct Daemon<'a> {
 
 /// What is to be said about the new settings, or why the old ones stay.
 pub type Reloaded = Result<Vec<String>, Vec<String>>;
-
-/// What did not work and is tried again, every few seconds while there is any.
-#[derive(Default)]
-pub struct Later {
-    at: Option<Timestamp>,
-    /// What has ended but could not be closed.
-    pub unclosed: Vec<(Grant, Closed)>,
-    /// What was left behind in the firewall could not be removed, and that was told.
-    untidy: bool,
-}
-
-impl Later {
-    pub fn shift(&mut self, by: Shift) {
-        self.at = self.at.map(|at| at.shifted(by));
-    }
-}
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -183,86 +165,6 @@ impl Daemon<'_> {
         Ok(Drained::More)
     }
 
-    /// The kernel has closed these by itself where it can; but its timeouts stand still while the machine sleeps.
-    fn expire(&mut self, now: Timestamp) {
-        let ended = self.gate.expire(now);
-        self.close(ended, Closed::Expired);
-    }
-
-    /// Closes what the gate has given up.
-    pub fn close(&mut self, grants: Vec<Grant>, why: Closed) {
-        self.hand_over(&grants);
-        if let Some(firewall) = &mut self.firewall {
-            // What fails is tried again one by one, and told then.
-            let _ = firewall.close_together(&grants);
-        }
-        for grant in grants {
-            if grant.cycle().is_some() {
-                self.close_cycle(grant, why, false);
-                continue;
-            }
-            match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
-                Ok(()) => self.journal.closed(&grant, why),
-                Err(error) => {
-                    self.journal.trouble(&error);
-                    self.later.unclosed.push((grant, why));
-                }
-            }
-        }
-    }
-
-    /// What others have open for the same addresses stays open.
-    fn hand_over(&mut self, leaving: &[Grant]) {
-        let Some(firewall) = &mut self.firewall else { return };
-        let addresses: BTreeSet<IpAddr> = leaving.iter().map(|grant| grant.allow).collect();
-        let others = addresses.into_iter().flat_map(|allow| self.gate.grants_for(allow));
-        let mut others = others.filter(|other| is_in_firewall(other)).peekable();
-        if others.peek().is_none() {
-            return;
-        }
-        if let Err(error) = firewall.hand_over(leaving, others, Timestamp::now()) {
-            self.journal.trouble(&error);
-        }
-    }
-
-    fn try_again(&mut self, now: Timestamp) {
-        if self.later.at.is_some_and(|at| at <= now) {
-            self.later.at = None;
-            self.sources.look_again(self.journal);
-            self.close_again();
-            // Why it had to be looked for was told.
-            let _ = self.firewall.as_mut().map(Firewall::make_sure);
-        }
-        let unsure = self.firewall.as_ref().is_some_and(Firewall::is_unsure);
-        if unsure || self.sources.any_missing() || !self.later.unclosed.is_empty() || self.aside.cycles.is_stuck() {
-            self.later.at.get_or_insert(now.plus(PAUSE));
-        }
-    }
-
-    /// Its failure was told the first time.
-    fn close_again(&mut self) {
-        for (grant, why) in std::mem::take(&mut self.later.unclosed) {
-            if grant.cycle().is_some() {
-                self.close_cycle(grant, why, true);
-                continue;
-            }
-            match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
-                Ok(()) => self.journal.closed(&grant, why),
-                Err(_) => self.later.unclosed.push((grant, why)),
-            }
-        }
-    }
-
-    /// Removes what closing left behind in the firewall. A failure is told once.
-    fn tidy(&mut self, now: Timestamp) {
-        let Some(firewall) = &mut self.firewall else { return };
-        match firewall.tidy(now) {
-            Ok(()) => self.later.untidy = false,
-            Err(error) if !std::mem::replace(&mut self.later.untidy, true) => self.journal.trouble(&error),
-            Err(_) => {}
-        }
-    }
-
     /// Sleeps until a packet, a signal, or the alarm: the end of a grant, or another try. Tells whether a signal may have
     /// come.
     fn wait(&mut self, more: bool) -> std::io::Result<bool> {
@@ -338,103 +240,3 @@ enum Drained {
 
 /// How many packets are taken from one source before the others get their turn.
 const BATCH: u32 = 64;
-/// Between two tries of what did not work.
-const PAUSE: Duration = Duration::from_secs(3);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixDatagram;
-
-    use crate::access::AccessTable;
-    use crate::config::Facility;
-    use crate::crypto::unseal::Keyrings;
-    use crate::daemon::journal::Sink;
-    use crate::daemon::syslog::Syslog;
-    use crate::firewall::{Error, Failed, FirewallSettings, Nftables, Output, Runner, Step};
-    use crate::gate::GateRules;
-    use crate::grant::{Access, GrantId};
-    use crate::replay::MemoryStore;
-    use crate::spa::HttpRules;
-    use crate::time::Lifetime;
-
-    /// Refuses the first runs, and finds nothing then: what was open is gone.
-    struct Stubborn {
-        refusals: u32,
-    }
-
-    impl Runner for Stubborn {
-        fn run(&mut self, _: &[Step]) -> Result<Vec<Output>, Failed> {
-            if self.refusals == 0 {
-                return Ok(vec![Output::Found(None)]);
-            }
-            self.refusals -= 1;
-            Err(Failed { done: 0, error: Error::Socket(std::io::ErrorKind::TimedOut.into()) })
-        }
-    }
-
-    #[test]
-    fn a_grant_is_called_closed_once_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("log");
-        let log = UnixDatagram::bind(&place).unwrap();
-        log.set_nonblocking(true).unwrap();
-        let said = || {
-            let mut line = [0; 1024];
-            std::iter::from_fn(|| log.recv(&mut line).ok().map(|n| String::from_utf8_lossy(&line[..n]).into_owned()))
-                .collect::<String>()
-        };
-        let syslog = Syslog::at(vec![place.clone()], "test", Facility::Daemon);
-        let mut journal = Journal::new(Sink::stderr().with_syslog(syslog), 0);
-        let now = Timestamp::from_secs(1000);
-        let mut daemon = daemon(&mut journal, Stubborn { refusals: 2 });
-        daemon.gate.adopt(Grant {
-            id: GrantId(7),
-            allow: "192.0.2.1".parse().unwrap(),
-            access: Access::Open("tcp/22".parse().unwrap()),
-            at: None,
-            lifetime: Lifetime::from_secs(30).unwrap(),
-            until: now,
-            certificate: None,
-            knock: None,
-        });
-        daemon.expire(now);
-        daemon.try_again(now);
-        let lines = said();
-        assert!(lines.contains("cannot speak to the kernel") && !lines.contains("close "), "{lines}");
-        daemon.try_again(now);
-        assert_eq!(daemon.later.at, Some(now.plus(PAUSE)), "not at once: that would be all it does");
-        daemon.try_again(now.plus(PAUSE));
-        assert_eq!(said(), "", "it was told once");
-        daemon.try_again(now.plus(PAUSE * 2));
-        assert!(said().contains("close   grant=7 allow=192.0.2.1 ports=tcp/22 reason=expired"));
-        assert_eq!((daemon.later.at, daemon.later.unclosed.len()), (None, 0));
-    }
-
-    fn daemon(journal: &mut Journal, runner: Stubborn) -> Daemon<'_> {
-        let rules = GateRules { max_age: None, http: HttpRules::default() };
-        let replay = Box::new(MemoryStore::default());
-        let input = Some("inet filter input".parse().unwrap());
-        let backend = Nftables::new(&FirewallSettings { input, ..FirewallSettings::default() });
-        Daemon {
-            sources: Sources::default(),
-            gate: Gate::new(rules, AccessTable::default(), Keyrings::default(), replay, GrantId(0)),
-            pool: Pool::start(50).unwrap(),
-            aside: Errands::new().unwrap(),
-            crowd: Crowd::new(Instant::now()),
-            dry_run: None,
-            firewall: Some(Firewall::with(Box::new(backend), Box::new(runner))),
-            lookout: None,
-            journal,
-            signals: Signals::install().unwrap(),
-            control: None,
-            alarm: Alarm::new().unwrap(),
-            clock: Clock::new().unwrap(),
-            later: Later::default(),
-            packets_left: None,
-            exit_when_down: true,
-            flush_at_exit: true,
-            reload: Box::new(|_| Ok(Vec::new())),
-        }
-    }
-}

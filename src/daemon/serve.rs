@@ -8,15 +8,15 @@ use std::time::Instant;
 use super::alarm::Alarm;
 use super::args::Args;
 use super::clock::Clock;
+use super::closing::Later;
 use super::control::socket::ControlSocket;
 use super::crowd::Crowd;
 use super::errands::Errands;
 use super::journal::{Closed, Journal, Level, Sink, with_causes};
-use super::lookout::Lookout;
 use super::pidfile::PidFile;
 use super::pool::Pool;
 use super::reload::{level_of, reload};
-use super::run::{Daemon, End, Later};
+use super::run::{Daemon, End};
 use super::settings::Settings;
 use super::signals::Signals;
 use super::sources::Sources;
@@ -24,9 +24,9 @@ use super::start::Failed;
 use super::syslog::Syslog;
 use super::{detach, panics, run_dir, store};
 use crate::config::{Complaints, LoadOptions, ServerSettings};
-use crate::firewall::{self, Features, Firewall, SetUp};
+use crate::firewall::Firewall;
 use crate::gate::Gate;
-use crate::time::Timestamp;
+use crate::grant::Grant;
 
 /// Everything from the settings to the end. `locked` is whether memory stays out of the swap space.
 pub fn serve(
@@ -101,13 +101,12 @@ fn get_ready(
     needs_firewall: bool,
 ) -> Result<(), Failed> {
     if !args.test {
-        take_up_cycles(daemon);
+        daemon.take_up();
         if needs_firewall {
-            open_firewall(daemon, server)?;
+            daemon.open_firewall(server)?;
         }
-        // Somebody may have been shut out while no daemon ran.
-        let orphans = daemon.gate.take_orphans();
-        daemon.close(orphans, Closed::Unlisted);
+        daemon.close_orphans();
+        daemon.open_left_cycles();
     }
     daemon.sources.change(&server.capture, daemon.journal)?;
     match ControlSocket::open(&server.run_dir) {
@@ -121,50 +120,6 @@ fn get_ready(
         daemon.journal.detach();
     }
     Ok(())
-}
-
-/// Set-up, and what a former daemon left open: taken over, or closed when so configured.
-pub fn open_firewall(daemon: &mut Daemon<'_>, server: &ServerSettings) -> Result<(), crate::firewall::Error> {
-    let mut firewall = Firewall::new(&server.firewall);
-    if server.flush_at_init {
-        firewall.flush()?;
-    }
-    let set_up = firewall.set_up()?;
-    daemon.lookout = Lookout::new(firewall.news()?, Timestamp::now());
-    daemon.firewall = Some(firewall);
-    tell_set_up(daemon, &set_up, server.firewall.features);
-    let Some(firewall) = &mut daemon.firewall else { return Ok(()) };
-    firewall.claim(&mut |allow, until| daemon.gate.owner(allow, until));
-    for grant in firewall.adopt(Timestamp::now())? {
-        daemon.journal.adopted(daemon.gate.adopt(grant));
-    }
-    if let Some(error) = daemon.gate.take_trouble() {
-        daemon.journal.trouble(&error);
-    }
-    Ok(())
-}
-
-/// What the administrator should know of it.
-pub fn tell_set_up(daemon: &mut Daemon<'_>, set_up: &SetUp, features: Features) {
-    for warning in &set_up.warnings {
-        daemon.journal.note(Level::Warning, warning);
-    }
-    let around = daemon.firewall.as_mut().map(Firewall::surroundings).unwrap_or_default();
-    for concern in around.into_iter().chain(firewall::forwarding(features)) {
-        daemon.journal.note(Level::Warning, format!("{}: {}", concern.what, concern.advice));
-    }
-}
-
-/// What a former daemon left to be closed by commands. What should have been closed already is next.
-fn take_up_cycles(daemon: &mut Daemon<'_>) {
-    match daemon.gate.take_up() {
-        Ok(unread) => unread.iter().for_each(|id| {
-            let text = format!("[*] grant {id} was left open by another version and cannot be read: close it by hand");
-            daemon.journal.note(Level::Error, text);
-        }),
-        Err(error) => daemon.journal.trouble(&error),
-    }
-    daemon.gate.grants().for_each(|grant| daemon.journal.adopted(grant));
 }
 
 /// To the terminal until the daemon is ready, and to syslog from the start. A machine may have none, or not yet.
@@ -218,8 +173,10 @@ fn clean_up(daemon: &mut Daemon<'_>) {
         match firewall.flush() {
             Ok(()) => {
                 let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
-                let flushed = daemon.gate.grants().chain(unclosed).filter(|grant| grant.cycle().is_none());
-                flushed.for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
+                let unclosed: Vec<Grant> = unclosed.filter(|grant| grant.cycle().is_none()).cloned().collect();
+                daemon.note_closed(&unclosed);
+                unclosed.iter().for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
+                daemon.forget_flushed(Closed::Exit);
             }
             Err(error) => daemon.journal.trouble(&error),
         }

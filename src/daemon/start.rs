@@ -91,14 +91,16 @@ fn without_access(args: &Args, server: &ServerSettings) -> Result<ExitCode, Fail
     })
 }
 
-/// A daemon that runs gives up first what is open: else it would put it back. Without its answer the firewall is flushed
-/// all the same.
+/// A daemon that runs gives up first what is open: else it would put it back. So would the next one, if none runs. Without an
+/// answer the firewall is flushed all the same.
 fn flush(server: &ServerSettings) -> Result<(), Failed> {
-    let told = ask::connect(&server.run_dir).and_then(|daemon| {
-        daemon.map_or(Ok(()), |mut daemon| daemon.ask(&Request::Close(Which::Firewall)).map(|_| ()))
-    });
+    let told = match ask::connect(&server.run_dir) {
+        Ok(Some(mut daemon)) => daemon.ask(&Request::Close(Which::Firewall)).map(|_| ()).map_err(Failed::from),
+        Ok(None) => store::forget_grants(server),
+        Err(error) => Err(error.into()),
+    };
     Firewall::new(&server.firewall).flush()?;
-    Ok(told?)
+    told
 }
 
 fn parse_digest_cache(settings: &Settings, args: &Args) -> Result<ExitCode, Failed> {

@@ -1,4 +1,4 @@
-//! The replay memory on disk, and the number of the last grant: one `redb` file, mode 0600.
+//! The replay memory on disk, the number of the last grant, and what is open: one `redb` file, mode 0600.
 //!
 //! What is remembered waits in one transaction, which [`settle`](ReplayStore::settle) makes durable before anything is opened
 //! because of it: `kill -9` at any moment loses nothing that was acted on. A lookup is one step down a tree, however much is
@@ -19,10 +19,9 @@ use redb::{
 };
 
 use super::kept;
-use super::record::Record;
-use crate::grant::{Grant, GrantId, GrantTable, Knock};
+use crate::grant::{Grant, GrantId};
 use crate::net::Origin;
-use crate::replay::{Entry, Kept, Opens, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::replay::{Entry, Kept, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::time::{Shift, Timestamp};
 
 /// The file's name, beside the original's `digest.cache`.
@@ -32,15 +31,12 @@ pub const FILE: &str = "replay.redb";
 const SEEN: TableDefinition<[u8; 32], Stored> = TableDefinition::new("seen");
 /// When an entry may be forgotten, and its key → how the message was stamped.
 const ENDS: TableDefinition<(u64, [u8; 32]), u64> = TableDefinition::new("ends");
-/// The number of a grant → who knocked for it, as JSON. The last [`GrantTable::MAX`] of them: no more can be open.
-const KNOCKS: TableDefinition<u64, &str> = TableDefinition::new("knocks");
-/// The address and the second something opened for it ends → the number of the last grant that did.
-const OPENED: TableDefinition<(&str, u64), u64> = TableDefinition::new("opened");
-/// The number of a grant that a command will have to close → the grant, as JSON.
+/// The number of a grant that has not ended → the grant, as JSON. Some that have ended stay until something is written.
 const KEPT: TableDefinition<u64, &str> = TableDefinition::new("kept");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const FLOOR: &str = "floor";
 const LAST_GRANT: &str = "last-grant";
+const TOLD: &str = "told";
 
 /// Seconds, source, destination (empty: unknown), protocol, ports.
 type Stored<'a> = (u64, &'a str, &'a str, u8, u16, u16);
@@ -78,6 +74,14 @@ pub struct State {
     born: Option<Timestamp>,
     /// What the floor is at least because of what was forgotten since.
     forgotten: Timestamp,
+    aside: Aside,
+}
+
+/// What is no reason to write, and is written with what is.
+#[derive(Default)]
+struct Aside {
+    lapsed: Vec<GrantId>,
+    told: GrantId,
 }
 
 /// What was remembered and is not durable yet.
@@ -100,8 +104,16 @@ impl State {
         file.map_err(|e| error(e.into()))?;
         let db = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| error(e.into()))?;
         let floor = Timestamp::from_secs(0);
-        let mut state =
-            Self { path, db: Some(db), batch: Batch::Nothing, seen: None, floor, born: None, forgotten: floor };
+        let mut state = Self {
+            path,
+            db: Some(db),
+            batch: Batch::Nothing,
+            seen: None,
+            floor,
+            born: None,
+            forgotten: floor,
+            aside: Aside::default(),
+        };
         // The record and not the file tells whether it is new: a daemon may have died between the two.
         state.floor = match state.number(FLOOR)? {
             Some(floor) => Timestamp::from_secs(floor),
@@ -267,28 +279,20 @@ impl ReplayStore for State {
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        let knock = Record::text(&entry.knock, None);
         self.add(|tables| {
-            tables.attribute(entry.grant, &knock, None)?;
+            tables.raise(LAST_GRANT, entry.grant.0)?;
             entry.keys.iter().try_for_each(|key| tables.remember(key, &entry.seen, entry.stamped, entry.until))
         })
     }
 
-    fn attribute(&mut self, grant: GrantId, knock: &Knock, opens: Option<Opens>) -> Result<(), StoreError> {
-        let knock = Record::text(knock, opens);
-        self.add(|tables| tables.attribute(grant, &knock, opens))
-    }
-
-    fn number(&mut self, allow: IpAddr, until: u64) -> Result<Option<GrantId>, StoreError> {
-        let address = allow.to_canonical().to_string();
-        let number =
-            self.read(OPENED, |table| Ok(table.get((&*address, until))?.map(|number| GrantId(number.value()))))?;
-        Ok(number.flatten())
+    fn set_aside(&mut self, grant: GrantId) -> Result<(), StoreError> {
+        self.add(|tables| tables.raise(LAST_GRANT, grant.0))
     }
 
     fn keep(&mut self, grant: &Grant, instead_of: &[GrantId]) -> Result<(), StoreError> {
         let Some(text) = kept::text(grant) else { return Ok(()) };
         self.add(|tables| {
+            tables.raise(LAST_GRANT, grant.id.0)?;
             tables.unkeep(instead_of)?;
             tables.kept()?.insert(grant.id.0, &*text)?;
             Ok(())
@@ -299,9 +303,18 @@ impl ReplayStore for State {
         self.add(|tables| tables.unkeep(grants))
     }
 
+    fn lapse(&mut self, grants: Vec<GrantId>) {
+        self.aside.lapsed.extend(grants);
+    }
+
+    fn told(&mut self, up_to: GrantId) {
+        self.aside.told = up_to;
+    }
+
     fn kept(&mut self) -> Result<Kept, StoreError> {
+        let told = GrantId(self.number(TOLD)?.unwrap_or_default());
         let kept = self.read(KEPT, |table| {
-            let mut kept = Kept::default();
+            let mut kept = Kept { told, ..Kept::default() };
             for entry in table.iter()? {
                 let (id, text) = entry?;
                 let id = GrantId(id.value());
@@ -319,13 +332,18 @@ impl ReplayStore for State {
         match std::mem::replace(&mut self.batch, Batch::Nothing) {
             Batch::Nothing => Ok(()),
             Batch::Lost => Err(StoreError(Box::new(BatchLost))),
-            Batch::Open(transaction) => self.with_db(|_| Ok(transaction.commit()?)),
+            Batch::Open(transaction) => {
+                let aside = std::mem::take(&mut self.aside);
+                let committed = self.with_db(|_| {
+                    Tables::of(&transaction).and_then(|mut tables| tables.note(&aside))?;
+                    Ok(transaction.commit()?)
+                });
+                if committed.is_err() {
+                    self.aside = aside;
+                }
+                committed
+            }
         }
-    }
-
-    fn knock(&mut self, grant: GrantId) -> Result<Option<Knock>, StoreError> {
-        let knock = self.read(KNOCKS, |table| Ok(table.get(grant.0)?.and_then(|text| Record::knock(text.value()))))?;
-        Ok(knock.flatten())
     }
 
     /// A machine may learn only after its start how late it is: then what was sent before the memory was made is refused still,
@@ -364,8 +382,6 @@ struct Tables<'a> {
     seen: redb::Table<'a, [u8; 32], Stored<'static>>,
     ends: redb::Table<'a, (u64, [u8; 32]), u64>,
     numbers: redb::Table<'a, &'static str, u64>,
-    knocks: redb::Table<'a, u64, &'static str>,
-    opened: redb::Table<'a, (&'static str, u64), u64>,
 }
 
 /// Why nothing more is remembered before the batch is settled.
@@ -380,8 +396,6 @@ impl<'a> Tables<'a> {
             seen: transaction.open_table(SEEN)?,
             ends: transaction.open_table(ENDS)?,
             numbers: transaction.open_table(NUMBERS)?,
-            knocks: transaction.open_table(KNOCKS)?,
-            opened: transaction.open_table(OPENED)?,
         })
     }
 
@@ -402,29 +416,16 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    fn attribute(&mut self, grant: GrantId, knock: &str, opens: Option<Opens>) -> Result<(), redb::Error> {
-        let last = self.numbers.get(LAST_GRANT)?.map_or(0, |value| value.value());
-        self.set(LAST_GRANT, last.max(grant.0))?;
-        self.knocks.insert(grant.0, knock)?;
-        if let Some(Opens { allow, until }) = opens {
-            self.opened.insert((&*allow.to_canonical().to_string(), until.secs()), grant.0)?;
+    fn note(&mut self, aside: &Aside) -> Result<(), redb::Error> {
+        if !aside.lapsed.is_empty() {
+            self.unkeep(&aside.lapsed)?;
         }
-        match grant.0.checked_sub(GrantTable::MAX as u64) {
-            Some(long_ago) => self.forget_knock(long_ago),
-            None => Ok(()),
-        }
+        self.raise(TOLD, aside.told.0)
     }
 
-    fn forget_knock(&mut self, grant: u64) -> Result<(), redb::Error> {
-        let opened = self.knocks.remove(grant)?.and_then(|text| Record::opens(text.value()));
-        let Some(Opens { allow, until }) = opened else { return Ok(()) };
-        let address = allow.to_canonical().to_string();
-        let key = (&*address, until.secs());
-        // A later grant may have opened the same.
-        if self.opened.get(key)?.is_some_and(|number| number.value() == grant) {
-            self.opened.remove(key)?;
-        }
-        Ok(())
+    fn raise(&mut self, name: &'static str, value: u64) -> Result<(), redb::Error> {
+        let known = self.numbers.get(name)?.map_or(0, |value| value.value());
+        if value > known { self.set(name, value) } else { Ok(()) }
     }
 
     fn remember(
@@ -455,8 +456,7 @@ impl<'a> Tables<'a> {
             self.ends.remove((until, key))?;
             forgotten = forgotten.max(stamped.saturating_add(1));
         }
-        let floor = self.numbers.get(FLOOR)?.map_or(0, |value| value.value());
-        self.set(FLOOR, floor.max(forgotten))?;
+        self.raise(FLOOR, forgotten)?;
         Ok(Timestamp::from_secs(forgotten))
     }
 

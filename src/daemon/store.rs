@@ -43,6 +43,21 @@ pub fn open_state(server: &ServerSettings, rotate: bool) -> Result<(State, usize
     Ok((state, imported))
 }
 
+/// Gives up what is open in the firewall, while no daemon runs.
+pub fn forget_grants(server: &ServerSettings) -> Result<(), Failed> {
+    if !server.run_dir.join(state::FILE).exists() {
+        return Ok(());
+    }
+    let mut state = State::open(&server.run_dir, Timestamp::now(), server.gate.max_age)?;
+    let open = state.kept()?.grants.into_iter().filter(|grant| grant.cycle().is_none());
+    let open: Vec<GrantId> = open.map(|grant| grant.id).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    state.unkeep(&open)?;
+    Ok(state.settle()?)
+}
+
 fn rename_to_old(file: &Path) -> io::Result<()> {
     let mut old = file.as_os_str().to_owned();
     old.push("-old");

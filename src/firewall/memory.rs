@@ -11,7 +11,6 @@ use std::net::IpAddr;
 
 use super::rule::END;
 use super::{Adopted, Entry, Error, Firewall, Kind, Output, Rule, Spot, Tag, Value};
-use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::time::Timestamp;
 
@@ -23,6 +22,8 @@ pub struct Memory {
     listed: BTreeSet<Key>,
     /// What somebody else removed, and is to be put back.
     lost: Vec<Rule>,
+    /// Perhaps the firewall never held what is of these: when it does not, nobody removed it.
+    doubtful: BTreeSet<GrantId>,
     /// It has been listed before: what is there and not known is not from a former daemon.
     begun: bool,
 }
@@ -68,19 +69,29 @@ impl Memory {
         own.filter_map(|(_, key)| self.rules.get(key))
     }
 
-    /// Asks whose each rule is of which that is not known. What is sent on in another name tells not even for whom: it
-    /// belongs to what ends at the same time.
-    fn claim(&mut self, owner: &mut Owner<'_>) {
+    /// Rules of one grant of a former daemon, which had done the same with those before.
+    pub fn expect(&mut self, rules: Vec<Rule>, told: bool) {
+        for rule in rules {
+            if !told {
+                self.doubtful.insert(rule.tag.grant);
+            }
+            let enough = |held: &Rule| held.until >= rule.until && held.to == rule.to;
+            if !self.rules.get(&key(rule.spot, rule.to)).is_some_and(enough) {
+                self.note_listed(rule);
+            }
+        }
+    }
+
+    /// Gives the rules a number of which nobody knows whose they are: those for one address that end together are one grant. What
+    /// is sent on in another name tells not even for whom: it belongs to what ends at the same time.
+    fn claim(&mut self, new_number: &mut dyn FnMut() -> GrantId) {
         let unclaimed: Vec<Rule> = self.of(NOBODY).cloned().collect();
         let mut owners: BTreeMap<(u64, IpAddr), Tag> = BTreeMap::new();
         let (vague, clear): (Vec<Rule>, Vec<Rule>) = unclaimed.into_iter().partition(|rule| is_vague(&rule.spot));
         for mut rule in clear {
-            let Tag { until, .. } = rule.tag;
-            rule.tag = *owners.entry((until, rule.spot.address)).or_insert_with(|| {
-                let (grant, certificate) = owner(rule.spot.address, until);
-                let signer = certificate.and_then(|key| key.as_bytes().try_into().ok());
-                Tag { grant, until, signer }
-            });
+            let until = rule.tag.until;
+            let new = || Tag { grant: new_number(), until, signer: None };
+            rule.tag = *owners.entry((until, rule.spot.address)).or_insert_with(new);
             self.note_listed(rule);
         }
         for mut rule in vague {
@@ -97,14 +108,11 @@ impl Memory {
     }
 }
 
-/// Who opened something for an address that ends at a second: the number of the grant, and the certificate.
-pub type Owner<'a> = dyn FnMut(IpAddr, u64) -> (GrantId, Option<Fingerprint>) + 'a;
-
 impl Firewall {
-    /// Asks `owner` whose the rules are that do not tell themselves. To be done before [`adopt`](Self::adopt).
-    pub fn claim(&mut self, owner: &mut Owner<'_>) {
+    /// Gives numbers to what nobody remembers and does not tell its own. To be done before [`adopt`](Self::adopt).
+    pub fn claim(&mut self, new_number: &mut dyn FnMut() -> GrantId) {
         if let Some(memory) = &mut self.memory {
-            memory.claim(owner);
+            memory.claim(new_number);
         }
     }
 

@@ -50,7 +50,6 @@ pub use iptables::{
 };
 pub use known::{ALL, BackendName, NAMES};
 use memory::Memory;
-pub use memory::Owner;
 pub use nftables::{NFTABLES, Nftables};
 pub use pf::{Anchor, AnchorError, PF, Pf, Syntax};
 use rule::access_of;
@@ -266,6 +265,19 @@ impl Firewall {
             // The kernel was faster with one of them, and took none.
             Err(gone) if gone.is_stale() => own.iter().try_for_each(|entry| self.close_entry(entry)),
             done => done,
+        }
+    }
+
+    /// What a former daemon had opened, or was about to when `is_told` says no. To be said before [`set_up`](Self::set_up):
+    /// what of it is missing then was undone by somebody while no daemon ran.
+    pub fn expect<'a>(&mut self, grants: impl Iterator<Item = &'a Grant>, is_told: impl Fn(&Grant) -> bool) {
+        for grant in grants {
+            let told = is_told(grant);
+            self.stood |= told;
+            if self.backend.is_remembered() {
+                let rules = self.backend.rules(grant, self.replies);
+                self.memory.get_or_insert_default().expect(rules, told);
+            }
         }
     }
 

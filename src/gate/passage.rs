@@ -7,9 +7,9 @@ use super::pending::{Era, Pending, Progress};
 use crate::access::{Decision, Permit, Stanza};
 use crate::crypto::Authenticated;
 use crate::crypto::unseal::{Sealed, Unsealing, Work};
-use crate::grant::{Access, Errand, Grant, GrantId, Knock, Task};
+use crate::grant::{Errand, Grant, GrantId, Knock, Task};
 use crate::reason::Reason;
-use crate::replay::{Entry, Opens, ReplayKey, ReplayStore, Seen, StoreError};
+use crate::replay::{Entry, ReplayKey, ReplayStore, Seen, StoreError};
 use crate::spa::{Datagram, Envelope, Message};
 use crate::time::Timestamp;
 
@@ -42,7 +42,7 @@ pub(super) enum Stop {
     Undecrypted(Box<Pending>),
 }
 
-/// When the message was remembered, and with it who knocked.
+/// When the message was remembered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remembered {
     Now,
@@ -103,17 +103,11 @@ impl Passage<'_> {
             signer: signer.clone(),
             origin: self.datagram.origin,
         };
-        let remembered = self.refuse_stale(&message, identity, &knock).map_err(by)?;
+        let remembered = self.refuse_stale(&message, identity).map_err(by)?;
         let source = self.envelope.forwarded_for().unwrap_or(self.datagram.origin.src);
         let decision = stanza.decide(message.value(), source, &self.datagram.origin).map_err(|r| by(r.into()))?;
-        let opens = match &decision {
-            Decision::Grant(permit) if !matches!(permit.access, Access::Cycle(_)) => {
-                Some(Opens { allow: permit.allow, until: self.now.plus(permit.lifetime.as_duration()) })
-            }
-            Decision::Grant(_) | Decision::Run { .. } => None,
-        };
-        if opens.is_some() || remembered == Remembered::Before {
-            self.replay.attribute(self.id, &knock, opens).map_err(|error| by(failed(error, self.trouble)))?;
+        if remembered == Remembered::Before {
+            self.replay.set_aside(self.id).map_err(|error| by(failed(error, self.trouble)))?;
         }
         let certificate = stanza.listed_key(&signer);
         Ok(match decision {
@@ -136,12 +130,7 @@ impl Passage<'_> {
 
     /// Too old, seen before under another spelling, or from the future. What is authentic and not yet too old is
     /// remembered, also when it is refused for lying ahead: it must not be taken later either.
-    fn refuse_stale(
-        &mut self,
-        message: &Authenticated<Message>,
-        identity: ReplayKey,
-        knock: &Knock,
-    ) -> Result<Remembered, Refusal> {
+    fn refuse_stale(&mut self, message: &Authenticated<Message>, identity: ReplayKey) -> Result<Remembered, Refusal> {
         let time = message.value().time;
         let age = time.age_at(self.now);
         let out_of_window = self.max_age.is_some_and(|window| age.exceeds(window));
@@ -149,11 +138,11 @@ impl Passage<'_> {
         if forgotten || (out_of_window && age.seconds > 0) {
             return Err(Reason::TooOld(age).into());
         }
-        let remembered = self.remember(identity, time, knock)?;
+        let remembered = self.remember(identity, time)?;
         if out_of_window { Err(Reason::TooOld(age).into()) } else { Ok(remembered) }
     }
 
-    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp, knock: &Knock) -> Result<Remembered, Refusal> {
+    fn remember(&mut self, identity: ReplayKey, stamped: Timestamp) -> Result<Remembered, Refusal> {
         if self.remembered == Some(identity) {
             return Ok(Remembered::Before);
         }
@@ -164,7 +153,6 @@ impl Passage<'_> {
             stamped,
             until: self.max_age.map(|window| stamped.plus(window)),
             grant: self.id,
-            knock: knock.clone(),
         };
         self.replay.remember(&entry).map_err(|error| failed(error, self.trouble))?;
         self.remembered = Some(identity);

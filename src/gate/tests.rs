@@ -409,8 +409,36 @@ fn a_withdrawn_opening_leaves_what_was_open() {
     let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
     let Verdict::Open(second) = gate.handle(&knock("tcp/22", NOW), NOW) else { panic!("refused") };
     assert_eq!(second.supersedes, std::slice::from_ref(&first));
-    gate.withdraw(&second);
+    gate.withdraw(&second).unwrap();
     assert_eq!(gate.grants().collect::<Vec<_>>(), [&first]);
+}
+
+/// Decided together, they fail one after the other.
+#[test]
+fn what_did_not_come_about_does_not_stand_again() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    let [second, third] = [(); 2].map(|()| match gate.handle(&knock("tcp/22", NOW), NOW) {
+        Verdict::Open(opening) => opening,
+        other => panic!("refused: {other:?}"),
+    });
+    gate.withdraw(&second).unwrap();
+    gate.withdraw(&third).unwrap();
+    assert_eq!(gate.grants().collect::<Vec<_>>(), [&first]);
+}
+
+#[test]
+fn the_next_daemon_is_told_what_the_firewall_may_not_know() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    assert!(gate.is_untold(first.id));
+    assert_eq!(gate.reopen(first.id).map(|opening| opening.grant), Some(first.clone()));
+    gate.told(first.id);
+    assert!(!gate.is_untold(first.id));
+    let second = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    assert!(gate.is_untold(second.id) && !gate.is_untold(first.id));
+    gate.expire(second.until);
+    assert!(!gate.is_untold(second.id) && gate.reopen(second.id).is_none());
 }
 
 proptest::proptest! {

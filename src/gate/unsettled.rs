@@ -45,7 +45,7 @@ impl Gate {
         let knock = match verdict {
             Verdict::Refuse(refusal) => return (origin, Verdict::Refuse(refusal)),
             Verdict::Open(opening) => {
-                self.withdraw(&opening);
+                self.forget(&opening);
                 opening.grant.knock
             }
             Verdict::Run(errand) => Some(errand.knock),

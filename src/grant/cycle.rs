@@ -26,6 +26,8 @@ pub struct Cycle {
     pub run_as: RunAs,
     /// When the message was made.
     pub stamped: Timestamp,
+    /// The opening command was started, or is about to be: it must not be started again.
+    pub begun: bool,
 }
 
 /// Which command of the two.
@@ -91,6 +93,7 @@ impl CommandCycle {
             close: self.close.as_ref().map(|close| close.fill(value)),
             run_as: self.run_as.clone(),
             stamped,
+            begun: false,
         }
     }
 }

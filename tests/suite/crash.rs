@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::gateway::Wall;
 use crate::support::logs::Logs;
 use crate::support::peers::Maker;
-use crate::support::scene::{PORT, Scene, access_to};
+use crate::support::scene::{OTHER_PORT, PORT, Scene, access, access_to};
 use crate::support::{PATIENCE, within};
 
 #[test]
@@ -59,6 +60,39 @@ fn a_packet_from_before_the_crash_is_refused() {
     assert!(!scene.road().connects(PORT));
     // The store is not merely refusing everything.
     scene.opens(PORT, &daemon);
+}
+
+#[test]
+fn what_was_open_is_open_in_a_new_ruleset_or_closed_when_so_configured() {
+    Wall::each(|wall| {
+        let scene = Scene::behind(wall, 300);
+        let configure = |conf: &str| {
+            let stanzas = [PORT, OTHER_PORT].map(|port| access(port, 300));
+            scene.settings.rewrite(&format!("{}{conf}", wall.conf()), &stanzas.concat());
+        };
+        for (conf, open) in [("", true), ("FLUSH_IPT_AT_INIT Y;\n", false)] {
+            configure("");
+            let daemon = scene.daemon();
+            [PORT, OTHER_PORT].iter().for_each(|port| _ = scene.opens(*port, &daemon));
+            daemon.kill9();
+            if wall == Wall::Nftables {
+                scene.world.server.run("nft", &["flush", "ruleset"]);
+            }
+            wall.drop(&scene.world.server, "accept");
+            configure(conf);
+            let daemon = scene.daemon();
+            let (road, ports) = (scene.road(), [PORT, OTHER_PORT]);
+            let right = if open { road.all_open(&ports) } else { road.scan(&ports).is_empty() };
+            assert!(right, "{wall:?}: {}", daemon.logs.text());
+            daemon.logs.expect(&[if open { "adopt " } else { "reason=flushed" }]);
+            daemon.stop();
+            // What was closed stays so.
+            configure("");
+            let daemon = scene.daemon();
+            assert!(scene.road().scan(&ports).is_empty(), "{wall:?}: {}", daemon.logs.text());
+            daemon.stop();
+        }
+    });
 }
 
 #[test]

@@ -249,10 +249,16 @@ fn so_many_wait_to_be_opened_and_no_more() {
     assert_eq!((open.len(), &open[0]["grant"]), (1, &Value::from(65)));
     assert_eq!(site.told(), ["open"], "one at a time for one access");
     daemon.kill9();
+    // The one that waited has not opened anything yet.
+    site.files.script("slow", &format!("echo late >> {}", site.log().display()));
+    let daemon = site.daemon(Maker::Ours);
+    daemon.logs.expect(&["adopt ", "grant=65"]);
+    daemon.logs.expect(&["ended ", "grant=65 cycle=open status=0"]);
+    daemon.kill9();
     let daemon = site.daemon(Maker::Ours);
     daemon.logs.expect(&["adopt ", "grant=65"]);
     daemon.stop();
-    assert_eq!(site.told(), ["open", "close"]);
+    assert_eq!(site.told(), ["open", "late", "close"], "what was started is not started again");
 }
 
 /// Not before the store knows how to close it.

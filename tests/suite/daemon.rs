@@ -292,6 +292,14 @@ fn fw_list_shows_and_fw_flush_removes_what_is_open() {
     assert!(within(PATIENCE, || scene.ruleset().contains("jump fwknop_input")));
     assert!(!scene.road().connects(PORT) && !scene.ruleset().contains("\"fwknop:"), "{}", scene.ruleset());
     scene.opens(PORT, &daemon);
+    // Nor does the next one, when none runs.
+    daemon.kill9();
+    let (output, said) = scene.control(&["--fw-flush"]);
+    assert!(output.status.success(), "{said}");
+    let daemon = scene.daemon();
+    assert!(!scene.road().connects(PORT) && !scene.ruleset().contains("\"fwknop:"), "{}", scene.ruleset());
+    assert!(!daemon.logs.text().contains("adopt "), "{}", daemon.logs.text());
+    scene.opens(PORT, &daemon);
 }
 
 #[test]

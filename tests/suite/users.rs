@@ -235,8 +235,6 @@ fn a_crash_does_not_forget_whose_a_grant_is() {
         let daemon = team.daemon();
         team.knock(&keys.client_ed25519, ANNA);
         assert!(road.opens(ANNA), "{wall:?}: {}", daemon.logs.text());
-        // In rules of iptables one address and second belong to one grant.
-        std::thread::sleep(Duration::from_millis(1100));
         team.knock(&keys.client_rsa, BEN);
         assert!(road.opens(BEN), "{wall:?}: {}", daemon.logs.text());
         daemon.kill9();

@@ -1,23 +1,9 @@
 use super::*;
 
-use crate::crypto::Signer;
-use crate::grant::StanzaId;
-
 const WINDOW: Option<Duration> = Some(Duration::from_secs(120));
 
 fn key(n: u8) -> ReplayKey {
     ReplayKey([n; 32])
-}
-
-fn knock() -> Knock {
-    Knock {
-        stanza: StanzaId(1),
-        name: "access".into(),
-        mark: None,
-        user: "alice".into(),
-        signer: Signer::SharedKey,
-        origin: seen(1000).origin,
-    }
 }
 
 fn seen(at: u64) -> Seen {
@@ -27,7 +13,7 @@ fn seen(at: u64) -> Seen {
 
 fn entry(keys: [u8; 2], stamped: u64, until: Option<u64>, grant: u64) -> Entry {
     let (stamped, until) = (Timestamp::from_secs(stamped), until.map(Timestamp::from_secs));
-    Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant), knock: knock() }
+    Entry { keys: keys.map(key), seen: seen(1000), stamped, until, grant: GrantId(grant) }
 }
 
 fn remember(state: &mut State, entry: &Entry) {
@@ -51,20 +37,17 @@ fn what_was_remembered_is_there_after_a_restart() {
 }
 
 #[test]
-fn who_knocked_is_there_after_a_restart_and_not_for_ever() {
+fn no_number_is_given_out_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = open(dir.path());
     remember(&mut state, &entry([1, 2], 1000, Some(1120), 41));
-    let other = Knock { name: "other".into(), ..knock() };
-    state.attribute(GrantId(42), &other, None).unwrap();
-    state.settle().unwrap();
+    for (id, last) in [(43, 43), (42, 43)] {
+        state.set_aside(GrantId(id)).and_then(|()| state.settle()).unwrap();
+        assert_eq!(state.last_grant().unwrap(), GrantId(last));
+    }
+    state.keep(&kept::tests::waiting(44), &[]).and_then(|()| state.settle()).unwrap();
     drop(state);
-    let mut state = open(dir.path());
-    assert_eq!(state.knock(GrantId(41)).unwrap(), Some(knock()));
-    assert_eq!(state.knock(GrantId(42)).unwrap(), Some(other));
-    assert_eq!((state.knock(GrantId(43)).unwrap(), state.last_grant().unwrap()), (None, GrantId(42)));
-    remember(&mut state, &entry([3, 4], 1000, Some(1120), 41 + GrantTable::MAX as u64));
-    assert_eq!(state.knock(GrantId(41)).unwrap(), None);
+    assert_eq!(open(dir.path()).last_grant().unwrap(), GrantId(44));
 }
 
 #[test]
@@ -197,7 +180,7 @@ fn what_is_exported_is_taken_over_by_another_store() {
 }
 
 #[test]
-fn what_a_command_will_close_is_kept_until_it_has() {
+fn a_grant_is_kept_until_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second] = [1, 2].map(kept::tests::waiting);
     let kept = |state: &mut State| state.kept().unwrap().grants;
@@ -214,6 +197,24 @@ fn what_a_command_will_close_is_kept_until_it_has() {
     state.unkeep(&[second.id]).and_then(|()| state.settle()).unwrap();
     drop(state);
     assert_eq!(kept(&mut open(dir.path())), []);
+}
+
+#[test]
+fn what_is_no_reason_to_write_is_written_with_what_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = [1, 2].map(kept::tests::waiting);
+    let kept = |state: &mut State| state.kept().map(|kept| (kept.grants, kept.told)).unwrap();
+    let mut state = open(dir.path());
+    state.keep(&first, &[]).and_then(|()| state.settle()).unwrap();
+    state.told(first.id);
+    state.lapse(vec![first.id]);
+    state.settle().unwrap();
+    assert_eq!(kept(&mut state), (vec![first.clone()], GrantId(0)));
+    // What fails with the rest is tried again with the next.
+    assert!(state.add(|_| Err(redb::Error::PreviousIo)).is_err());
+    assert!(state.settle().is_err());
+    state.keep(&second, &[]).and_then(|()| state.settle()).unwrap();
+    assert_eq!(kept(&mut state), (vec![second], first.id));
 }
 
 #[test]

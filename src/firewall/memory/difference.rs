@@ -36,7 +36,8 @@ impl Memory {
                 None => surplus.extend(self.keep(unclaimed(&entry, until))),
             }
         }
-        let gone: Vec<Rule> = known.into_values().flatten().collect();
+        let doubtful = |rule: &Rule| former.doubtful.contains(&rule.tag.grant);
+        let gone: Vec<Rule> = known.into_values().flatten().filter(|rule| !doubtful(rule)).collect();
         let emptied = self.emptied(&gone, &former.listed);
         let meant = |rule: &Rule| !undone && !strangers && !emptied.contains(&chain(&rule.spot));
         self.lost = lost.into_values().flatten().chain(gone.into_iter().filter(|rule| !meant(rule))).collect();
