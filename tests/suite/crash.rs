@@ -75,10 +75,15 @@ fn what_was_open_is_open_in_a_new_ruleset_or_closed_when_so_configured() {
             let daemon = scene.daemon();
             [PORT, OTHER_PORT].iter().for_each(|port| _ = scene.opens(*port, &daemon));
             daemon.kill9();
-            if wall == Wall::Nftables {
-                scene.world.server.run("nft", &["flush", "ruleset"]);
+            match &scene.firewalld {
+                Some(firewalld) => firewalld.reload(),
+                None => {
+                    if wall == Wall::Nftables {
+                        scene.world.server.run("nft", &["flush", "ruleset"]);
+                    }
+                    wall.drop(&scene.world.server, "accept");
+                }
             }
-            wall.drop(&scene.world.server, "accept");
             configure(conf);
             let daemon = scene.daemon();
             let (road, ports) = (scene.road(), [PORT, OTHER_PORT]);
