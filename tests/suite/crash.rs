@@ -76,7 +76,7 @@ fn what_was_open_is_open_in_a_new_ruleset_or_closed_when_so_configured() {
             [PORT, OTHER_PORT].iter().for_each(|port| _ = scene.opens(*port, &daemon));
             daemon.kill9();
             match &scene.firewalld {
-                Some(firewalld) => firewalld.reload(),
+                Some(firewalld) => _ = firewalld.cmd(&scene.world.server, &["--reload"]),
                 None => {
                     if wall == Wall::Nftables {
                         scene.world.server.run("nft", &["flush", "ruleset"]);

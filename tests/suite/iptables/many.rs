@@ -9,7 +9,7 @@ use crate::support::peers::{Daemon, Maker, READY};
 use crate::support::scene::PORT;
 use crate::support::{PATIENCE, within};
 
-const CLOSED_IN: u64 = 16;
+const CLOSED_IN: u64 = 40;
 
 /// Half of them forwards, which are rules in two tables, and a thousand others stay open all the time.
 #[test]
