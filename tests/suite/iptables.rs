@@ -130,6 +130,7 @@ fn rules_of(maker: Maker, variant: &str, action: &Action) -> Vec<String> {
     let rules = iptables.rules().iter().map(|rule| masked(rule)).collect();
     daemon.stop();
     assert_eq!(iptables.rules(), ["-A INPUT -i lo -j ACCEPT"], "{maker:?}, {}: left behind", action.name);
+    assert_eq!(iptables.own_chains(), Vec::<String>::new(), "{maker:?}, {}: left behind", action.name);
     rules
 }
 
@@ -417,12 +418,21 @@ impl Iptables<'_> {
     }
 
     fn rules(&self) -> Vec<String> {
-        let mut rules = Vec::new();
+        self.saved(|line| line.starts_with("-A"))
+    }
+
+    /// Those that do not belong to the kernel, which have no policy.
+    fn own_chains(&self) -> Vec<String> {
+        self.saved(|line| line.starts_with(':') && line.contains(" - "))
+    }
+
+    fn saved(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut lines = Vec::new();
         for table in ["filter", "nat"] {
             let saved = self.world.server.run(&format!("iptables-{}-save", self.variant), &["-t", table]);
-            rules.extend(saved.lines().filter(|line| line.starts_with("-A")).map(str::to_owned));
+            lines.extend(saved.lines().filter(|line| is_meant(line)).map(str::to_owned));
         }
-        rules
+        lines
     }
 }
 
