@@ -138,6 +138,8 @@ mod tests {
         /// What is read by another hand.
         #[test]
         fn every_packet_is_read_again(shape in shape(), from in address(), to in address(), payload in ".{0,99}") {
+            // A request for the time, or the answer, has a length of its own for that hand.
+            prop_assume!(!matches!(shape, Shape::Icmp(Icmp { kind: 13 | 14, .. })));
             let packet = shape.encode(from, to, payload.as_bytes()).unwrap();
             let sliced = SlicedPacket::from_ip(&packet).unwrap();
             match (shape, sliced.transport.unwrap()) {
