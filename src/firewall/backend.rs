@@ -110,6 +110,11 @@ pub trait Backend {
         Ok(steps)
     }
 
+    /// The same by other steps, when those have failed. None: that would be of no use.
+    fn close_otherwise(&self, _: &[Entry]) -> Result<Vec<Step>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error>;
 
@@ -215,6 +220,18 @@ pub struct Pass {
     /// `ipv4`
     pub protocol: &'static str,
     pub args: Vec<String>,
+}
+
+impl Pass {
+    /// Something is another way afterwards.
+    pub fn is_change(&self) -> bool {
+        !["-C", "-S", "-L"].iter().any(|question| self.args.iter().any(|arg| arg == question))
+    }
+
+    /// Of a rule.
+    pub fn is_removal(&self) -> bool {
+        self.args.get(2).is_some_and(|verb| verb == "-D")
+    }
 }
 
 /// As the command that would do it.

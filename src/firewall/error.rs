@@ -193,6 +193,18 @@ impl Error {
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists))
     }
 
+    /// firewalld does nothing for us, or not soon enough.
+    pub(super) fn keeps_from_firewalld(&self) -> bool {
+        let away = matches!(self, Error::NoBus { .. } | Error::NotRunning | Error::NoDirect | Error::Hung { .. });
+        let closed = matches!(self, Error::BusDenied { .. } | Error::NotAuthorized { .. } | Error::LockedDown);
+        away || closed || self.is_unknown()
+    }
+
+    /// It may have been done nevertheless, or be done later.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Error::Stuck { .. } | Error::Hung { .. })
+    }
+
     /// Nothing was changed, because the ruleset no longer had the number that it was to have, or what was looked up is gone.
     pub(super) fn is_outdated(&self) -> bool {
         matches!(self, Error::Kernel { source, .. } if source.raw_os_error() == Some(RESTART)) || self.is_stale()

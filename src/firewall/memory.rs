@@ -234,7 +234,9 @@ impl Firewall {
         if !steps.is_empty() {
             self.tidy.expect();
         }
-        self.change(&steps)
+        let Err(unable) = self.change(&steps) else { return Ok(()) };
+        let others = self.backend.close_otherwise(entries)?;
+        if others.is_empty() { Err(unable) } else { self.change(&others) }
     }
 }
 

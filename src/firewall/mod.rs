@@ -425,6 +425,7 @@ impl Firewall {
             Err(failed) => failed,
         };
         self.tidy.expect();
+        self.unsure |= failed.error.is_unknown();
         undos.truncate(failed.done);
         undos.reverse();
         // Each by itself: one that fails must not keep the others from being tried.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use super::backend::{Command, Element, Line, Output, Pass, Step, Verb};
 use super::error::Error;
-use super::firewalld::Firewalld;
+use super::firewalld::Way;
 use super::iptables::{self, Sweep};
 use super::kernel::Kernel;
 use super::known::BackendName;
@@ -46,7 +46,7 @@ pub struct System {
     /// Instead of the program a step names.
     program: Option<PathBuf>,
     /// How long a program may take.
-    patience: Duration,
+    pub(super) patience: Duration,
     kernel: Option<Kernel>,
 }
 
@@ -79,7 +79,7 @@ impl System {
     }
 
     /// All of the lines or none. What is said then is said of the line that was refused.
-    fn transaction(&self, lines: Vec<&Line>) -> Result<Vec<Output>, Error> {
+    pub(super) fn transaction(&self, lines: Vec<&Line>) -> Result<Vec<Output>, Error> {
         let command = iptables::transaction(&lines);
         match self.command(&command) {
             Ok(_) => Ok(vec![Output::Done; lines.len()]),
@@ -89,15 +89,6 @@ impl System {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// By the connection to firewalld that is open, if one is.
-    fn pass(&self, firewalld: &mut Option<Firewalld>, pass: &Pass) -> Result<Output, Error> {
-        let firewalld = match firewalld {
-            Some(open) => open,
-            none => none.insert(Firewalld::connect(self.patience)?),
-        };
-        firewalld.pass(pass).map(Output::Text)
     }
 
     /// Lists, and does what follows from that.
@@ -147,17 +138,20 @@ impl System {
 impl Runner for System {
     fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Failed> {
         let mut outputs = Vec::with_capacity(steps.len());
-        let mut firewalld = None;
+        let mut firewalld = Way::default();
         while let Some(step) = steps.get(outputs.len()) {
             let changes = leading_changes(&steps[outputs.len()..]);
             let result = match step {
-                Step::Edit(_) => {
-                    let edited = self.edit(&leading_edits(&steps[outputs.len()..]));
-                    outputs.extend(edited.map_err(|failed| Failed { done: outputs.len() + failed.done, ..failed })?);
+                Step::Edit(_) | Step::Pass(_) => {
+                    let rest = &steps[outputs.len()..];
+                    let several = match step {
+                        Step::Edit(_) => self.edit(&leading_edits(rest)),
+                        _ => self.passes(&mut firewalld, &leading_passes(rest)),
+                    };
+                    outputs.extend(several.map_err(|failed| Failed { done: outputs.len() + failed.done, ..failed })?);
                     continue;
                 }
                 Step::Command(command) => self.command(command).map(|output| vec![output]),
-                Step::Pass(pass) => self.pass(&mut firewalld, pass).map(|output| vec![output]),
                 Step::Line(_) => self.transaction(leading_lines(&steps[outputs.len()..])),
                 Step::Sweep(sweep) => self.sweep(sweep).map(|output| vec![output]),
                 Step::Generation => {
@@ -194,6 +188,8 @@ pub fn transactions(steps: &[Step], outputs: &[Output]) -> u32 {
         };
         count += match step {
             Step::Generation | Step::Handle(..) | Step::Sweep(_) | Step::Element(Verb::Get, _) => 0,
+            // What was passed on says so.
+            Step::Pass(_) => 0,
             // A look of iptables.
             Step::Command(command) if command.args.iter().any(|arg| arg == "-C") => 0,
             _ => 1,
@@ -220,6 +216,19 @@ fn leading_edits(steps: &[Step]) -> Vec<&Edit> {
     };
     let Some(first) = edits().next() else { return Vec::new() };
     edits().take_while(|next| next.is_for_the_same(first)).collect()
+}
+
+/// For one table, as many as are sent to iptables at once.
+fn leading_passes(steps: &[Step]) -> Vec<&Pass> {
+    let passes = || {
+        steps.iter().map_while(|step| match step {
+            Step::Pass(pass) => Some(pass),
+            _ => None,
+        })
+    };
+    let Some(first) = passes().next() else { return Vec::new() };
+    let place = |pass: &Pass| (pass.protocol, pass.args.get(1).cloned());
+    passes().take_while(|next| place(next) == place(first)).take(iptables::AT_ONCE).collect()
 }
 
 fn leading_lines(steps: &[Step]) -> Vec<&Line> {

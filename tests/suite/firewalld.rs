@@ -1,12 +1,14 @@
 //! The real firewalld, over either of the kernel's interfaces: what was granted is open and nothing else, whatever firewalld
 //! does in the meantime. What grants can lead to is in `nat.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::firewalld::Firewalld;
 use crate::support::gateway::Wall;
+use crate::support::many::leave_rules;
 use crate::support::peers::Daemon;
-use crate::support::scene::{OTHER_PORT, PORT, Scene};
+use crate::support::scene::{OTHER_PORT, PORT, Scene, access};
+use crate::support::{PATIENCE, within};
 
 #[test]
 fn what_was_open_is_open_again_after_a_reload_and_ends_on_time() {
@@ -67,6 +69,51 @@ fn while_firewalld_is_stopped_a_knock_is_told_to_have_failed_and_the_next_after_
     assert!(!scene.road().connects(PORT));
     scene.opens(PORT, &daemon);
     daemon.stop();
+}
+
+/// What ends is closed without it.
+#[test]
+fn a_firewalld_that_died_or_hangs_keeps_nothing_open() {
+    for fault in [Firewalld::kill9 as fn(&mut Firewalld), |firewalld| firewalld.hang(true)] {
+        let mut scene = Scene::behind(Wall::Firewalld, 6);
+        let daemon = scene.daemon();
+        let knocked = scene.opens(PORT, &daemon);
+        fault(scene.firewalld.as_mut().expect("it is its wall"));
+        scene.closes_on_time(PORT, knocked, Duration::from_secs(6));
+        daemon.logs.expect(&["close ", "reason=expired"]);
+        assert!(!scene.ruleset().contains("_exp_"));
+    }
+}
+
+#[test]
+fn thousands_of_grants_come_back_after_a_reload_and_are_closed_on_time() {
+    let scene = Scene::behind(Wall::Firewalld, 60);
+    scene.settings.rewrite(&format!("{}ENABLE_FIREWD_FORWARDING Y;\n", scene.wall.conf()), &access(PORT, 60));
+    let before = scene.ruleset();
+    scene.daemon().kill9();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later");
+    let end = now().as_secs() + 35;
+    leave_rules(&scene.world.server, "nft", (5000, end), (1000, end + 600));
+    let daemon = scene.daemon();
+    let held = || scene.world.server.run("iptables-nft-save", &[]).matches("_exp_").count();
+    assert_eq!(held(), 9000);
+    let begun = Instant::now();
+    firewalld(&scene).cmd(&scene.world.server, &["--reload"]);
+    let reloaded = Instant::now();
+    assert!(within(PATIENCE, || held() == 9000), "{} are back\n{}", held(), daemon.logs.text());
+    println!("a reload of {:?}, and all were back {:?} later", reloaded - begun, reloaded.elapsed());
+    daemon.logs.expect(&["what was to be open is open again (grants=6000)"]);
+    // A rule ends with the second that it names.
+    let due = Duration::from_secs(end + 1);
+    assert!(now() < due, "this machine is too slow for this test");
+    std::thread::sleep(due - now());
+    assert!(within(PATIENCE, || held() == 1000), "{} are left", held());
+    let late = now() - due;
+    println!("the last of 5000 was closed {late:?} late");
+    assert!(late <= Duration::from_secs(2), "the last was closed {late:?} late");
+    assert!(daemon.logs.count_of(5000, 0, &["close ", "reason=expired"], PATIENCE));
+    daemon.stop();
+    assert_eq!(scene.ruleset(), before, "something of ours is left");
 }
 
 /// As somebody would who is not in a hurry.

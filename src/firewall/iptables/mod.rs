@@ -38,9 +38,10 @@ pub use chain::{Chains, Role, TableChain, TableChainError, TablesSettings};
 pub use concern::one_at_a_time;
 pub use restore::{AT_ONCE, program, refused_line, transaction};
 use save::{Save, Table};
-pub use sweep::{Place, Sweep};
+pub use sweep::{FEW, Place, Sweep};
 use text::{Version, rule_text};
 use tongue::Tongue;
+pub use tongue::directly;
 
 pub const IPTABLES: BackendName = BackendName::new(&Known {
     name: "iptables",
@@ -237,6 +238,11 @@ impl Iptables {
         held.all_rules().find(|(chain, words)| !known(chain) && holds(words)).map(|(chain, _)| chain)
     }
 
+    fn close_each(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
+        let steps: Result<Vec<_>, Error> = entries.iter().map(|entry| self.close(entry)).collect();
+        Ok(steps?.concat())
+    }
+
     fn entries_in(&self, version: Version, table: &str, held: &Table) -> Vec<Entry> {
         let ours = Role::ALL.map(|role| (role, self.tables.chains.of(role)));
         let here = ours.into_iter().filter(|(_, chain)| chain.table == table);
@@ -401,11 +407,15 @@ impl Backend for Iptables {
     }
 
     fn close_all(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
-        if entries.len() > sweep::FEW && self.tongue == Tongue::Restore && self.variant == Some(Variant::NfTables) {
+        if entries.len() > FEW && self.variant == Some(Variant::NfTables) {
             return Ok(sweep::steps(&self.tables.chains, entries));
         }
-        let steps: Result<Vec<_>, Error> = entries.iter().map(|entry| self.close(entry)).collect();
-        Ok(steps?.concat())
+        self.close_each(entries)
+    }
+
+    /// firewalld may have them in the legacy variant, where nothing can be looked up.
+    fn close_otherwise(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
+        if entries.len() > FEW && self.tongue == Tongue::Firewalld { self.close_each(entries) } else { Ok(Vec::new()) }
     }
 
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {

@@ -40,7 +40,8 @@ pub const ARGS: [&str; 3] = ["--noflush", "-w", "10"];
 /// The program a step names, beside `FIREWALL_EXE`: with `/sbin/iptables-legacy` it is `/sbin/ip6tables-legacy-restore`
 /// instead of `ip6tables-restore`.
 pub fn program(exe: Option<&Path>, name: &str) -> PathBuf {
-    let Some(exe) = exe else { return name.into() };
+    // That of firewalld is none of these.
+    let Some(exe) = exe.filter(|exe| !exe.ends_with("firewall-cmd")) else { return name.into() };
     let exe_name = exe.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let variant = ["ip6tables", "iptables"].iter().find_map(|family| exe_name.strip_prefix(family));
     let wanted = ["ip6tables", "iptables"].iter().find_map(|family| Some((*family, name.strip_prefix(family)?)));
@@ -65,6 +66,7 @@ mod tests {
         assert_eq!(of("/sbin/iptables-nft", "iptables"), "/sbin/iptables-nft");
         assert_eq!(of("/usr/sbin/nft", "nft"), "/usr/sbin/nft");
         assert_eq!(of("/opt/iptables-legacy", "nft"), "nft");
+        assert_eq!(of("/usr/bin/firewall-cmd", "iptables-restore"), "iptables-restore");
         assert_eq!(of("/opt/iptables-legacy", "iptables-nft-save"), "iptables-nft-save");
         assert_eq!(program(None, "iptables-save"), Path::new("iptables-save"));
     }

@@ -87,5 +87,19 @@ fn pass(version: Version, table: &str, text: &str) -> Step {
     Step::Pass(Pass { protocol, args })
 }
 
+/// The same for iptables itself. It makes no difference to firewalld, which remembers nothing of what it passes on. `None`: it
+/// changes no rule.
+pub fn directly(pass: &Pass) -> Option<Line> {
+    let version = if pass.protocol == "ipv4" { Version::V4 } else { Version::V6 };
+    let [_, table, verb, ..] = &*pass.args else { return None };
+    ["-A", "-I", "-D", "-C"].contains(&&**verb).then(|| Line {
+        program: version.restore(),
+        table: table.clone(),
+        jump: None,
+        text: pass.args[2..].join(" "),
+        bounded: true,
+    })
+}
+
 /// There for a moment at start.
 const TRIAL: &str = "FWKNOP_TRIAL";

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{FORWARDING_SNAT, Scene, each_variant, stanzas};
 use crate::support::clock::FakeClock;
+use crate::support::many::leave_rules;
 use crate::support::peers::{Daemon, Maker, READY};
 use crate::support::scene::PORT;
 use crate::support::{PATIENCE, within};
@@ -99,27 +100,7 @@ fn left_by_a_killed_daemon(
     let scene = Scene::new(variant, &stanzas(60), FORWARDING_SNAT);
     scene.daemon().kill9();
     let end = now() + lifetime;
-    let rule = |chain: &str, n: usize, port: u16, end: u64, target: &str| {
-        let address = format!("10.{}.{}.{}", n / 62500 + 1, n / 250 % 250, n % 250);
-        format!("-A {chain} -s {address} -p tcp -m tcp --dport {port} -m comment --comment _exp_{end} -j {target}\n")
-    };
-    let (mut filter, mut nat): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    for n in 0..count + later {
-        // Spread among the others.
-        let end = if n % 6 == 5 && n / 6 < later { end + LATER } else { end };
-        if n % 2 == 1 {
-            filter.push(rule("FWKNOP_INPUT", n, 22, end, "ACCEPT"));
-        } else {
-            filter.push(rule("FWKNOP_FORWARD", n, 22, end, "ACCEPT"));
-            nat.push(rule("FWKNOP_PREROUTING", n, 5555, end, "DNAT --to-destination 10.200.0.1:22"));
-        }
-    }
-    for (table, rules) in [("filter", filter), ("nat", nat)] {
-        for part in rules.chunks(150) {
-            let script = format!("*{table}\n{}COMMIT\n", part.concat());
-            scene.world.server.feed(&format!("iptables-{variant}-restore"), &["--noflush"], &script);
-        }
-    }
+    leave_rules(&scene.world.server, variant, (count, end), (later, end + LATER));
     let daemon = start(&scene);
     assert!(now() < end, "this machine is too slow for this test");
     (scene, daemon, end)

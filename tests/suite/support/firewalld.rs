@@ -71,6 +71,12 @@ impl Firewalld {
         self.end(Signal::KILL);
     }
 
+    /// It stops answering, for as long as `hangs`.
+    pub fn hang(&mut self, hangs: bool) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        kill_process(Pid::from_child(daemon), if hangs { Signal::STOP } else { Signal::CONT }).expect("it is there");
+    }
+
     fn end(&mut self, signal: Signal) {
         let mut daemon = self.daemon.take().expect("it runs");
         kill_process(Pid::from_child(&daemon), signal).expect("it is still there");

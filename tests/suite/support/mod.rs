@@ -6,6 +6,7 @@ pub mod firewalld;
 pub mod gateway;
 pub mod gpg;
 pub mod logs;
+pub mod many;
 pub mod namespace;
 pub mod netns;
 pub mod peers;
