@@ -1,6 +1,7 @@
 //! What the documents tell people to type works as it stands.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,6 +76,46 @@ fn run(world: &World, dir: &Scratch, host: &str, script: &str) {
         .env_remove("GNUPGHOME");
     let output = bounded(command, Duration::from_secs(60));
     assert!(output.status.success(), "on the {host}: {}\n{}\n{}", output.status, script, said(&output));
+}
+
+/// As far as systemd is not needed for that: what it would run, also after the daemon was killed.
+#[test]
+fn the_commands_of_the_unit_work() {
+    let world = World::new();
+    world.serve(&[22]);
+    world.drop_by_nftables();
+    let dir = Scratch::new();
+    ["server", "etc"].iter().for_each(|name| fs::create_dir(dir.join(name)).unwrap());
+    let etc = dir.join("etc");
+    let conf = format!(
+        "PCAP_INTF srv0;\nFWKNOP_RUN_DIR {}/run;\nACCESS_FILE {}/access.conf;\n",
+        dir.path().display(),
+        etc.display()
+    );
+    for (name, text) in
+        [("fwknopd.conf", &*conf), ("access.conf", "SOURCE ANY\nOPEN_PORTS tcp/22\nKEY a\nHMAC_KEY b\n")]
+    {
+        fs::write(etc.join(name), text).unwrap();
+        fs::set_permissions(etc.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    let unit = read("docs/fwknopd.service");
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).expect(key);
+    let does =
+        |key: &str| run(&world, &dir, "server", &value(key).trim_start_matches('-').replace("/usr/local/sbin/", ""));
+    let daemon =
+        || Detached::of(Path::new(&value("PIDFile").replace("/run/fwknop", dir.join("run").to_str().unwrap())));
+    does("ExecStartPre");
+    does("ExecStart");
+    let first = daemon();
+    does("ExecReload");
+    assert!(!first.gone());
+    let killed = first.pid();
+    drop(first);
+    does("ExecStart");
+    assert_ne!(daemon().pid(), killed);
+    // Without these what is open, and what was seen, would be forgotten.
+    assert_eq!((value("Restart"), value("RuntimeDirectoryPreserve")), ("always", "yes"));
 }
 
 #[test]
