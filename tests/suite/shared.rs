@@ -97,6 +97,26 @@ fn who_is_taken_off_the_list_takes_nothing_from_the_others() {
     });
 }
 
+#[test]
+fn after_a_crash_as_well() {
+    Wall::each(|wall| {
+        for first in [1, 2] {
+            let office = Office::new(wall, [60, 50]);
+            let port = format!("tcp/{PORT}");
+            office.knock(PORT, &port, 1);
+            office.knock(OTHER_PORT, &port, 2);
+            let Office { scene, daemon } = office;
+            daemon.kill9();
+            let office = Office { daemon: scene.daemon(), scene };
+            office.close(first);
+            office.is_open(&[PORT]);
+            office.close(3 - first);
+            office.is_open(&[]);
+            office.daemon.stop();
+        }
+    });
+}
+
 /// One way in at a time: whoever comes later has it, and gives it back.
 #[test]
 fn a_way_that_leads_elsewhere_for_a_while_leads_back() {

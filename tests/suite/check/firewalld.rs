@@ -152,7 +152,7 @@ fn a_user_from_whom_firewalld_takes_nothing_is_told() {
 fn a_firewalld_without_ip6tables_is_told() {
     let mut scene = scene(Wall::Firewalld);
     firewalld(&mut scene).stop();
-    let script = "mkdir /run/sbin && cp -a /usr/sbin/. /run/sbin/ && rm /run/sbin/ip6tables* && mount --bind /run/sbin /usr/sbin";
+    let script = "mkdir /run/sbin && cp -dR --preserve=mode /usr/sbin/. /run/sbin/ && rm /run/sbin/ip6tables* && mount --bind /run/sbin /usr/sbin";
     scene.world.server.run("sh", &["-ec", script]);
     let Scene { firewalld, world, .. } = &mut scene;
     firewalld.as_mut().expect("it is its wall").run(&world.server);
