@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::agent::to_hex;
 use crate::support::gateway::Wall;
-use crate::support::netns::CLIENT;
-use crate::support::peers::{Daemon, Detached, Maker, READY, bounded, said};
+use crate::support::netns::{CLIENT, SERVER};
+use crate::support::peers::{Client, Daemon, Detached, Maker, READY, bounded, said};
 use crate::support::scene::{OTHER_PORT, PORT, Scene, access, access_to};
 use crate::support::{PATIENCE, within};
 
@@ -242,6 +243,35 @@ fn nor_does_the_tcp_server() {
     daemon.logs.expect_after(mark, &["Got SIGHUP"]);
     let refused = || scene.client.try_knock(&scene.world.client, Maker::Ours, &["-n", &name, "-P", "tcp"]);
     assert!(within(PATIENCE, || said(&refused()).contains("Connection refused")), "{}", daemon.logs.text());
+    daemon.stop();
+}
+
+/// Beside a capture, which sees each piece by itself, and among many who only connect.
+#[test]
+fn a_packet_may_come_over_a_connection_in_pieces() {
+    let scene = Scene::new(60);
+    let server = &scene.world.server;
+    server.run("nft", &["add", "rule", "inet", "filter", "input", "tcp", "dport", "62201", "accept"]);
+    let conf = "ENABLE_TCP_SERVER Y;\nENABLE_SPA_OVER_HTTP Y;\nPCAP_FILTER tcp port 62201;\n";
+    scene.settings.rewrite(conf, &format!("{}{}", access(PORT, 60), access(OTHER_PORT, 60)));
+    let daemon = scene.daemon();
+    let to = format!("{SERVER}:62201");
+    for (port, as_request) in [(PORT, false), (OTHER_PORT, true)] {
+        let keys = format!("KEY key-of-{port}\nHMAC_KEY tag-of-{port}\n");
+        let client = Client::new(&format!("[x]\nSPA_SERVER h\nACCESS tcp/{port}\nALLOW_IP {CLIENT}\n{keys}"));
+        let file = scene.settings.path("packet");
+        client.knock(&scene.world.client, Maker::Original, &["-n", "x", "-T", "-B", file.to_str().unwrap()]);
+        let mut text = fs::read_to_string(&file).unwrap().trim_end().to_owned();
+        if as_request {
+            let target = text.replace('+', "-").replace('/', "_");
+            text = format!("GET /{target} HTTP/1.1\r\nUser-Agent: Fwknop\r\n\r\n");
+        }
+        scene.world.client.ask(&format!("crowd {to} 100"));
+        let pieces: Vec<String> = text.as_bytes().chunks(text.len() / 3 + 1).map(to_hex).collect();
+        scene.world.client.ask(&format!("pieces {to} 100 {}", pieces.join(" ")));
+        assert!(scene.road().opens(port), "{as_request}: {}", daemon.logs.text());
+    }
+    assert_eq!(daemon.logs.count(&["open ", "grant="]), 2, "{}", daemon.logs.text());
     daemon.stop();
 }
 

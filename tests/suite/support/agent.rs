@@ -113,6 +113,8 @@ struct Helper {
     floods: Vec<std::thread::JoinHandle<Result<u64, String>>>,
     calm: Arc<AtomicBool>,
     held: Option<TcpStream>,
+    /// Connections over which nothing is said.
+    crowd: Vec<TcpStream>,
     asked: Option<UdpSocket>,
 }
 
@@ -154,6 +156,19 @@ impl Helper {
                 echoes(held, Duration::from_millis(millis.parse()?)).map(|echoes| echoes.to_string())
             }
             ["send", from, to, hex] => send(from.parse()?, to.parse()?, &from_hex(hex)?),
+            ["pieces", to, millis, ref pieces @ ..] => {
+                let mut connection = TcpStream::connect(to.parse::<SocketAddr>()?)?;
+                for piece in pieces {
+                    connection.write_all(&from_hex(piece)?)?;
+                    std::thread::sleep(Duration::from_millis(millis.parse()?));
+                }
+                Ok(String::new())
+            }
+            ["crowd", to, count] => {
+                let to: SocketAddr = to.parse()?;
+                self.crowd = (0..count.parse()?).map(|_| TcpStream::connect(to)).collect::<Result<_, _>>()?;
+                Ok(String::new())
+            }
             ["burst", from, to, texts] => {
                 let socket = UdpSocket::bind((from.parse::<IpAddr>()?, 0))?;
                 for text in std::fs::read_to_string(texts)?.lines() {
