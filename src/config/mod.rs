@@ -6,7 +6,7 @@
 //!
 //! 1. a file is read, its permissions checked (`source.rs`), its text split into entries (`fwknop/`, or toml);
 //! 2. each entry is checked against a table of variables (`server_table.rs`, `access_table.rs`; kinds in `value.rs`):
-//!    misspelt names, wrong values, what is not built yet;
+//!    misspelt names, wrong values, what is not supported;
 //! 3. what is left is turned into domain types (`server.rs`, `access.rs`): [`ServerSettings`], and the stanzas of
 //!    [`AccessTable`](crate::access::AccessTable).
 //!
