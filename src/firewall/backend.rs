@@ -110,9 +110,14 @@ pub trait Backend {
         Ok(steps)
     }
 
-    /// The same by other steps, when those have failed. None: that would be of no use.
-    fn close_otherwise(&self, _: &[Entry]) -> Result<Vec<Step>, Error> {
+    /// The same by other steps, when those were `unable`. None: that would be of no use.
+    fn close_otherwise(&self, _entries: &[Entry], _unable: &Error) -> Result<Vec<Step>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Whether it can hold thousands of rules twice for a moment, so that those that are replaced are removed together.
+    fn has_room(&self) -> bool {
+        false
     }
 
     /// Reads what is open from what [`find`](Self::find) or [`survey`](Self::survey) brought.

@@ -1,6 +1,6 @@
 //! Ends that are told anew: what a firewall's rules say of them is what the next daemon goes by.
 
-use super::memory::chain;
+use super::memory::{PART, chain};
 use super::{Change, Entry, Error, Firewall, Rule, Tag};
 use crate::grant::Grant;
 use crate::time::Timestamp;
@@ -27,7 +27,8 @@ impl Firewall {
         for grant in grants {
             let retimed = |rule: &Rule| Rule { until: grant.until, tag: Tag::of(grant), ..rule.clone() };
             if let Some(memory) = &self.memory {
-                own.extend(memory.of(grant.id).map(|rule| (retimed(rule), rule.entry())));
+                let own_ones = memory.of(grant.id).map(|rule| (retimed(rule), rule.entry()));
+                own.extend(own_ones.filter(|(rule, found)| found.end() != Some(rule.tag.until)));
                 continue;
             }
             for rule in self.backend.rules(grant, self.replies) {
@@ -41,6 +42,9 @@ impl Firewall {
     }
 
     fn replace(&mut self, rules: &[(Rule, Entry)], now: Timestamp) -> Result<(), Error> {
+        if self.memory.is_some() && self.backend.has_room() {
+            return self.replace_together(rules, now);
+        }
         // What has to be listed to be changed is changed in one go; a kernel takes only so much at once.
         let at_once = if self.memory.is_some() { rules.len() } else { AT_ONCE };
         for part in rules.chunks(at_once.max(1)) {
@@ -54,6 +58,23 @@ impl Firewall {
             }
         }
         Ok(())
+    }
+
+    /// All of the new before the first of the old goes: at no moment is anything closed. Should the old ones stay, nobody knows them,
+    /// and the next listing removes them.
+    fn replace_together(&mut self, rules: &[(Rule, Entry)], now: Timestamp) -> Result<(), Error> {
+        for part in rules.chunks(PART) {
+            let mut changes: Vec<Change> = Vec::new();
+            for (rule, _) in part {
+                changes.extend(self.backend.open(rule, None, now.until(rule.until))?);
+            }
+            self.apply(changes)?;
+            if let Some(memory) = &mut self.memory {
+                part.iter().for_each(|(rule, _)| memory.note(rule.clone()));
+            }
+        }
+        let old: Vec<Entry> = rules.iter().map(|(_, found)| found.clone()).collect();
+        self.delete(&old)
     }
 }
 

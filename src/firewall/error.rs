@@ -205,6 +205,11 @@ impl Error {
         matches!(self, Error::Stuck { .. } | Error::Hung { .. })
     }
 
+    /// The ruleset is no longer the one in which something was looked up.
+    pub(super) fn outdated(step: String) -> Self {
+        Error::Kernel { step, source: io::Error::from_raw_os_error(RESTART) }
+    }
+
     /// Nothing was changed, because the ruleset no longer had the number that it was to have, or what was looked up is gone.
     pub(super) fn is_outdated(&self) -> bool {
         matches!(self, Error::Kernel { source, .. } if source.raw_os_error() == Some(RESTART)) || self.is_stale()

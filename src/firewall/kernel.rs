@@ -96,7 +96,7 @@ impl Kernel {
         for place in places {
             let handles = self.rules(sweep, &place.chain)?;
             if handles.len() != place.of {
-                return Err(sweep.refusal("the kernel lists other rules than iptables-save".to_owned()));
+                return Err(Error::outdated(sweep.to_string()));
             }
             doomed.extend(place.doomed.iter().filter_map(|at| handles.get(*at)).map(|handle| (&*place.chain, *handle)));
         }

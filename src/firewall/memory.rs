@@ -235,7 +235,7 @@ impl Firewall {
             self.tidy.expect();
         }
         let Err(unable) = self.change(&steps) else { return Ok(()) };
-        let others = self.backend.close_otherwise(entries)?;
+        let others = self.backend.close_otherwise(entries, &unable)?;
         if others.is_empty() { Err(unable) } else { self.change(&others) }
     }
 }
@@ -279,7 +279,7 @@ fn is_vague(spot: &Spot) -> bool {
 }
 
 /// What `iptables-restore` gets at once, where each is a rule of its own.
-const PART: usize = 200;
+pub(super) const PART: usize = 200;
 
 /// Numbers begin with 1.
 const NOBODY: GrantId = GrantId(0);

@@ -413,9 +413,15 @@ impl Backend for Iptables {
         self.close_each(entries)
     }
 
-    /// firewalld may have them in the legacy variant, where nothing can be looked up.
-    fn close_otherwise(&self, entries: &[Entry]) -> Result<Vec<Step>, Error> {
-        if entries.len() > FEW && self.tongue == Tongue::Firewalld { self.close_each(entries) } else { Ok(Vec::new()) }
+    /// firewalld may have them in the legacy variant, where nothing can be looked up. And where somebody changes the ruleset all the
+    /// time, lines wait for a moment that is theirs.
+    fn close_otherwise(&self, entries: &[Entry], unable: &Error) -> Result<Vec<Step>, Error> {
+        let of_use = self.tongue == Tongue::Firewalld || unable.is_outdated();
+        if entries.len() > FEW && of_use { self.close_each(entries) } else { Ok(Vec::new()) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.tongue == Tongue::Restore
     }
 
     fn entries(&self, outputs: &[Output]) -> Result<Vec<Entry>, Error> {

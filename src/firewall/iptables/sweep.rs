@@ -98,7 +98,7 @@ impl Sweep {
         read.map(|entry| said(&entry))
     }
 
-    pub fn refusal(&self, said: String) -> Error {
+    fn refusal(&self, said: String) -> Error {
         Error::Refused { program: self.version.program(), step: self.to_string(), said }
     }
 }
