@@ -85,6 +85,11 @@ pub trait Backend {
     /// Removes everything of ours and nothing else.
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error>;
 
+    /// What can do that where this firewall is away.
+    fn stand_in(&self) -> Option<Box<dyn Backend>> {
+        None
+    }
+
     /// Whether this firewall can only be listed as a whole: then what it holds is remembered. It refuses to change what is
     /// not there, and to open what would have no effect because set-up is not in place.
     fn is_remembered(&self) -> bool {
@@ -228,6 +233,11 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Protocol and table.
+    pub fn place(&self) -> (&'static str, Option<&str>) {
+        (self.protocol, self.args.get(1).map(String::as_str))
+    }
+
     /// Something is another way afterwards.
     pub fn is_change(&self) -> bool {
         !["-C", "-S", "-L"].iter().any(|question| self.args.iter().any(|arg| arg == question))

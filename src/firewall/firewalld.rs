@@ -83,7 +83,7 @@ impl System {
     /// What ends is closed even if firewalld is away, or has stopped answering.
     fn pass(&self, way: &mut Way, pass: &Pass) -> Result<Output, Error> {
         let Some(removal) = iptables::directly(pass).filter(|_| pass.is_removal()) else {
-            return Ok(told(pass, way.to(self.patience)?.pass(pass)?));
+            return Ok(told(pass, way.to(PATIENCE)?.pass(pass)?));
         };
         let by_ourselves = || self.transaction(vec![&removal]).map(|_| Output::Made(1));
         if way.is_away
@@ -119,6 +119,8 @@ fn refusal(pass: &Pass, name: &str, said: &str) -> Error {
     }
 }
 
+/// For one call. While it reloads, all have to wait.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// For closing, which is urgent, and can be done otherwise.
 const HASTE: Duration = Duration::from_secs(1);
 

@@ -483,9 +483,12 @@ impl Firewall {
     }
 
     fn tear_down(&mut self) -> Result<(), Error> {
-        let survey = self.run(&self.backend.survey())?;
-        let steps = self.backend.tear_down(&survey)?;
-        self.run(&steps).map(|_| ())
+        let runner = &mut *self.runner;
+        match (tear_down(&*self.backend, runner), self.backend.stand_in()) {
+            // It may have left ours where they were.
+            (Err(away), Some(other)) if away.keeps_from_firewalld() => tear_down(&*other, runner),
+            (done, _) => done,
+        }
     }
 
     fn entries(&mut self) -> Result<Vec<Entry>, Error> {
@@ -523,6 +526,12 @@ impl Firewall {
     fn run(&mut self, steps: &[Step]) -> Result<Vec<Output>, Error> {
         self.runner.run(steps).map_err(|failed| failed.error)
     }
+}
+
+fn tear_down(backend: &dyn Backend, runner: &mut dyn Runner) -> Result<(), Error> {
+    let mut run = |steps: &[Step]| runner.run(steps).map_err(|failed| failed.error);
+    let survey = run(&backend.survey())?;
+    run(&backend.tear_down(&survey)?).map(|_| ())
 }
 
 /// A grant as it is put together from the firewall's entries.

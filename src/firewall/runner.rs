@@ -46,7 +46,7 @@ pub struct System {
     /// Instead of the program a step names.
     program: Option<PathBuf>,
     /// How long a program may take.
-    pub(super) patience: Duration,
+    patience: Duration,
     kernel: Option<Kernel>,
 }
 
@@ -208,40 +208,35 @@ fn leading_changes(steps: &[Step]) -> Vec<(Verb, &Element)> {
 }
 
 fn leading_edits(steps: &[Step]) -> Vec<&Edit> {
-    let edits = || {
-        steps.iter().map_while(|step| match step {
-            Step::Edit(edit) => Some(edit),
-            _ => None,
-        })
-    };
-    let Some(first) = edits().next() else { return Vec::new() };
-    edits().take_while(|next| next.is_for_the_same(first)).collect()
+    let same = |first: &Edit, next: &Edit| next.is_for_the_same(first);
+    leading(steps, |step| if let Step::Edit(edit) = step { Some(edit) } else { None }, same)
 }
 
 /// For one table, as many as are sent to iptables at once.
 fn leading_passes(steps: &[Step]) -> Vec<&Pass> {
-    let passes = || {
-        steps.iter().map_while(|step| match step {
-            Step::Pass(pass) => Some(pass),
-            _ => None,
-        })
-    };
-    let Some(first) = passes().next() else { return Vec::new() };
-    let place = |pass: &Pass| (pass.protocol, pass.args.get(1).cloned());
-    passes().take_while(|next| place(next) == place(first)).take(iptables::AT_ONCE).collect()
+    let same = |first: &Pass, next: &Pass| next.place() == first.place();
+    let mut passes = leading(steps, |step| if let Step::Pass(pass) = step { Some(pass) } else { None }, same);
+    passes.truncate(iptables::AT_ONCE);
+    passes
 }
 
 fn leading_lines(steps: &[Step]) -> Vec<&Line> {
-    let lines = || {
-        steps.iter().map_while(|step| match step {
-            Step::Line(line) => Some(line),
-            _ => None,
-        })
-    };
-    let Some(first) = lines().next() else { return Vec::new() };
-    let at_once = if first.bounded { iptables::AT_ONCE } else { usize::MAX };
-    let same = |next: &&Line| (next.program, &next.table) == (first.program, &first.table);
-    lines().take_while(same).take(at_once).collect()
+    let same = |first: &Line, next: &Line| (next.program, &next.table) == (first.program, &first.table);
+    let mut lines = leading(steps, |step| if let Step::Line(line) = step { Some(line) } else { None }, same);
+    if lines.first().is_some_and(|first| first.bounded) {
+        lines.truncate(iptables::AT_ONCE);
+    }
+    lines
+}
+
+/// Those of one kind that go together with the first.
+fn leading<'a, T>(
+    steps: &'a [Step],
+    one: impl Fn(&'a Step) -> Option<&'a T>,
+    together: impl Fn(&T, &T) -> bool,
+) -> Vec<&'a T> {
+    let Some(first) = steps.first().and_then(&one) else { return Vec::new() };
+    steps.iter().map_while(&one).take_while(|next| together(first, next)).collect()
 }
 
 /// An absolute path. `PATH` of an ordinary user often lacks the directories where firewall tools are.

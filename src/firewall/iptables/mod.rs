@@ -59,6 +59,7 @@ pub const FIREWALLD: BackendName = BackendName::new(&Known {
     make: |settings| Box::new(Iptables::through_firewalld(settings)),
 });
 
+#[derive(Clone)]
 pub struct Iptables {
     tongue: Tongue,
     features: Features,
@@ -74,7 +75,7 @@ pub struct Iptables {
 }
 
 /// What tells tables from those that somebody has made anew.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Seen {
     handles: Vec<Output>,
     /// How many packets each jump of ours has counted.
@@ -378,6 +379,11 @@ impl Backend for Iptables {
     fn tear_down(&self, survey: &[Output]) -> Result<Vec<Step>, Error> {
         let save = self.read(survey);
         Ok(self.versions.iter().flat_map(|version| self.removal(*version, &save)).collect())
+    }
+
+    fn stand_in(&self) -> Option<Box<dyn Backend>> {
+        let iptables = || Self { tongue: Tongue::Restore, ..self.clone() };
+        (self.tongue == Tongue::Firewalld).then(|| Box::new(iptables()) as Box<dyn Backend>)
     }
 
     fn is_remembered(&self) -> bool {
