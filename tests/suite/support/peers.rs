@@ -254,6 +254,8 @@ impl Drop for Detached {
     fn drop(&mut self) {
         if !self.gone() {
             let _ = kill_process(self.0, Signal::KILL);
+            // What it held is free when it is gone.
+            within(PATIENCE, || self.gone());
         }
     }
 }
