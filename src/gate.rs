@@ -16,7 +16,7 @@ mod recent;
 mod spent;
 mod unsettled;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,9 +45,9 @@ pub struct Gate {
     grants: GrantTable,
     /// Nobody has said yet that the firewall was told of these.
     untold: BTreeSet<GrantId>,
-    /// They did not come about, when a later grant had taken their place already: should that not come about either, they do not
-    /// stand again.
-    outdated: BTreeSet<GrantId>,
+    /// They did not come about, when a later grant had taken their place already: should that not come about either, what they
+    /// would have made superfluous stands again, and not they.
+    outdated: BTreeMap<GrantId, Vec<Grant>>,
     rules: GateRules,
     tidied: Option<Timestamp>,
     spent: Spent,
@@ -86,6 +86,21 @@ pub struct Opening {
     pub supersedes: Vec<Grant>,
 }
 
+impl Opening {
+    fn ids_of_superseded(&self) -> impl Iterator<Item = GrantId> {
+        self.supersedes.iter().map(|older| older.id)
+    }
+}
+
+/// What a former daemon left, besides what is among the grants now.
+#[derive(Debug, Default)]
+pub struct TakenUp {
+    /// Written by another version, and not understood.
+    pub unread: Vec<GrantId>,
+    /// The firewall may hold something that has ended.
+    pub any_ended: bool,
+}
+
 /// Why nothing is opened, and how far the packet came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -113,7 +128,7 @@ impl Gate {
             replay,
             grants: GrantTable::after(last),
             untold: BTreeSet::new(),
-            outdated: BTreeSet::new(),
+            outdated: BTreeMap::new(),
             rules,
             tidied: None,
             spent: Spent::default(),
@@ -236,8 +251,8 @@ impl Gate {
         }
     }
 
-    /// Puts a grant among what is open, and into the store in the place of what it renews. One that is closed by a command
-    /// takes that over: the command closes both.
+    /// Puts a grant among what is open, and into the store. What it renews stays there until the firewall has been told; but one
+    /// that is closed by a command takes its place at once, because the command closes both.
     fn enter(&mut self, mut grant: Grant) -> Result<Opening, Refusal> {
         if grant.cycle().is_some() {
             if !grant.is_closed_by_command() {
@@ -249,9 +264,13 @@ impl Gate {
             older.iter().for_each(|older| grant.take_over(older));
         }
         self.grants.insert(grant.clone());
-        self.untold.insert(grant.id);
         let opening = Opening { supersedes: self.grants.superseded_by(&grant), grant };
-        let renewed: Vec<GrantId> = opening.supersedes.iter().map(|older| older.id).collect();
+        let mut renewed = Vec::new();
+        if opening.grant.cycle().is_some() {
+            renewed.extend(opening.ids_of_superseded());
+        } else {
+            self.untold.insert(opening.grant.id);
+        }
         if let Err(error) = self.replay.keep(&opening.grant, &renewed) {
             self.forget(&opening);
             return Err(failed(error, &mut self.trouble));
@@ -259,24 +278,35 @@ impl Gate {
         Ok(opening)
     }
 
-    /// Takes up the grants a former daemon left. Tells those that cannot be read.
-    pub fn take_up(&mut self, now: Timestamp) -> Result<Vec<GrantId>, StoreError> {
+    /// Takes up the grants a former daemon left.
+    pub fn take_up(&mut self, now: Timestamp) -> Result<TakenUp, StoreError> {
         let Kept { grants, told, unread } = self.replay.kept()?;
         // What has ended is closed by a command still; a firewall is looked through anyway.
         let (over, open): (Vec<Grant>, Vec<Grant>) =
             grants.into_iter().partition(|grant| grant.until <= now && !grant.is_closed_by_command());
-        self.replay.lapse(over.iter().map(|grant| grant.id).collect());
+        let mut lapsed: Vec<GrantId> = over.iter().map(|grant| grant.id).chain(unread.iter().copied()).collect();
         for grant in open {
-            if grant.id > told {
+            self.grants.insert(grant.clone());
+            if grant.cycle().is_none() && grant.id > told {
                 self.untold.insert(grant.id);
+            } else {
+                lapsed.extend(self.grants.superseded_by(&grant).iter().map(|older| older.id));
             }
-            self.grants.insert(grant);
         }
-        Ok(unread)
+        self.replay.lapse(lapsed);
+        Ok(TakenUp { unread, any_ended: !over.is_empty() })
     }
 
-    /// The firewall was told of it, or will not be. Until somebody says so the next daemon tells it once more.
-    pub fn told(&mut self, id: GrantId) {
+    /// The firewall has what is to be open. Until somebody says so the next daemon tells it once more, and what would be
+    /// superfluous then is kept.
+    pub fn told(&mut self, opening: &Opening) {
+        if opening.grant.cycle().is_none() {
+            self.replay.lapse(opening.ids_of_superseded().collect());
+        }
+        self.leave(opening.grant.id);
+    }
+
+    fn leave(&mut self, id: GrantId) {
         self.untold.remove(&id);
         let up_to = self.untold.first().map_or(self.grants.last(), |first| GrantId(first.0.saturating_sub(1)));
         self.replay.told(up_to);
@@ -298,49 +328,76 @@ impl Gate {
     /// The command that opens it is about to be started: it is not to be started again, should this daemon die now.
     pub fn begin(&mut self, id: GrantId) -> Result<(), StoreError> {
         let Some(grant) = self.grants.begin(id) else { return Ok(()) };
-        self.replay.keep(grant, &[])?;
-        self.replay.settle()
+        settled(&mut *self.replay, |replay| replay.keep(grant, &[]))
     }
 
     /// They are closed, and shall stay so should this daemon die now.
     pub fn closed(&mut self, grants: &[GrantId]) -> Result<(), StoreError> {
-        self.replay.unkeep(grants)?;
-        self.replay.settle()
+        let noted = settled(&mut *self.replay, |replay| replay.unkeep(grants));
+        if noted.is_err() {
+            // With what is written next, then.
+            self.replay.lapse(grants.to_vec());
+        }
+        noted
     }
 
     /// Takes note that a name was looked up. `false`: the grant has ended since.
-    pub fn locate(&mut self, grant: &Grant) -> Result<bool, StoreError> {
-        let open = self.grants.contains(grant.id);
-        if open {
-            self.grants.insert(grant.clone());
-            self.replay.keep(grant, &[])?;
-            self.replay.settle()?;
+    pub fn locate(&mut self, opening: &Opening) -> Result<bool, StoreError> {
+        let grant = &opening.grant;
+        if !self.grants.contains(grant.id) {
+            self.outdate(opening);
+            return Ok(false);
         }
-        Ok(open)
+        self.grants.insert(grant.clone());
+        settled(&mut *self.replay, |replay| replay.keep(grant, &[])).map(|()| true)
+    }
+
+    /// The clock may have been set since it was decided.
+    pub fn retime(&self, opening: &mut Opening) {
+        let Some(until) = self.grants.get(opening.grant.id).map(|grant| grant.until) else { return };
+        let shift = opening.grant.until.shift_to(until);
+        opening.supersedes.iter_mut().for_each(|older| older.until = older.until.shifted(shift));
+        opening.grant.until = until;
+    }
+
+    /// The last write of a daemon that leaves open what is.
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        self.replay.rest()
     }
 
     /// Takes an opening back that did not come about: what it would have made superfluous still stands.
     pub fn withdraw(&mut self, opening: &Opening) -> Result<(), StoreError> {
-        for older in self.forget(opening) {
-            self.replay.keep(older, &[])?;
-        }
-        self.closed(&[opening.grant.id])
+        let stands = self.forget(opening);
+        let kept = settled(&mut *self.replay, |replay| stands.iter().try_for_each(|older| replay.keep(older, &[])));
+        self.closed(&[opening.grant.id]).and(kept)
     }
 
     /// The same where the store knows nothing of it. Returns what still stands.
-    fn forget<'a>(&mut self, opening: &'a Opening) -> Vec<&'a Grant> {
+    fn forget(&mut self, opening: &Opening) -> Vec<Grant> {
         let id = opening.grant.id;
+        self.leave(id);
         if self.grants.remove(id).is_none() {
-            self.outdated.insert(id);
-            if self.outdated.len() > OUTDATED {
-                self.outdated.pop_first();
+            self.outdate(opening);
+            return Vec::new();
+        }
+        let mut stands = Vec::new();
+        let mut superseded = opening.supersedes.clone();
+        while let Some(older) = superseded.pop() {
+            match self.outdated.remove(&older.id) {
+                Some(before) => superseded.extend(before),
+                None => stands.push(older),
             }
         }
-        let stands = opening.supersedes.iter().filter(|older| !self.outdated.remove(&older.id));
-        let stands: Vec<&Grant> = stands.collect();
-        stands.iter().for_each(|older| _ = self.grants.insert((*older).clone()));
-        self.told(id);
+        stands.iter().for_each(|older| _ = self.grants.insert(older.clone()));
         stands
+    }
+
+    /// It did not come about, and is not there any more.
+    fn outdate(&mut self, opening: &Opening) {
+        self.outdated.insert(opening.grant.id, opening.supersedes.clone());
+        if self.outdated.len() > OUTDATED {
+            self.outdated.pop_first();
+        }
     }
 
     /// Whether what the firewall holds under a number is a grant that is known. Another daemon may have used the same number.
@@ -392,8 +449,8 @@ impl Gate {
     pub fn clock_was_set(&mut self, by: Shift) -> Result<(), StoreError> {
         self.grants.shift(by);
         self.replay.clock_was_set(by)?;
-        self.grants.iter().try_for_each(|grant| self.replay.keep(grant, &[]))?;
-        self.replay.settle()
+        let grants = &self.grants;
+        settled(&mut *self.replay, |replay| grants.iter().try_for_each(|grant| replay.keep(grant, &[])))
     }
 
     /// Drops from the replay store what is too old to be taken anyway, now and then: a minute more or less does not
@@ -431,6 +488,16 @@ impl Gate {
     pub fn grants_behind(&self, last: GrantId) -> impl Iterator<Item = &Grant> {
         self.grants.behind(last)
     }
+}
+
+/// A change of the store that is durable by itself. It is settled also when it fails, or the next packets would fail with it.
+fn settled(
+    replay: &mut (dyn ReplayStore + Send),
+    change: impl FnOnce(&mut dyn ReplayStore) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let changed = change(replay);
+    let settled = replay.settle();
+    changed.and(settled)
 }
 
 /// Grants of one batch, or those whose names are being looked up.

@@ -82,6 +82,11 @@ pub trait ReplayStore {
     /// Of all grants up to this one the firewall was told: written down with whatever is written next.
     fn told(&mut self, _: GrantId) {}
 
+    /// Writes down what waited for something to be written.
+    fn rest(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// What was kept, also by a former daemon.
     fn kept(&mut self) -> Result<Kept, StoreError> {
         Ok(Kept::default())

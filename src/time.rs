@@ -36,6 +36,14 @@ impl Timestamp {
         }
     }
 
+    /// By how much a clock was set for which this moment is `there` now.
+    pub fn shift_to(self, there: Timestamp) -> Shift {
+        match self.until(there) {
+            Duration::ZERO => Shift::Back(there.until(self)),
+            ahead => Shift::Ahead(ahead),
+        }
+    }
+
     /// How long until `later`; zero when it has passed.
     pub fn until(self, later: Timestamp) -> Duration {
         later.0.saturating_sub(self.0)

@@ -85,10 +85,7 @@ impl Reading {
 
     fn shift_to(self, now: Reading) -> Shift {
         let expected = self.wall.plus(now.since_boot.saturating_sub(self.since_boot));
-        match expected.until(now.wall) {
-            Duration::ZERO => Shift::Back(now.wall.until(expected)),
-            ahead => Shift::Ahead(ahead),
-        }
+        expected.shift_to(now.wall)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::journal::Closed;
 use super::run::Daemon;
-use crate::firewall::Firewall;
+use crate::firewall::{self, Firewall};
 use crate::grant::{Grant, GrantId};
 use crate::time::{Shift, Timestamp};
 
@@ -36,50 +36,70 @@ impl Daemon<'_> {
 
     /// Closes what the gate has given up.
     pub fn close(&mut self, grants: Vec<Grant>, why: Closed) {
-        self.hand_over(&grants);
-        if let Some(firewall) = &mut self.firewall {
-            // What fails is tried again one by one, and told then.
-            let _ = firewall.close_together(&grants);
-        }
         self.shut(grants.into_iter().map(|grant| (grant, why)).collect(), false);
     }
 
     /// `again`: its failure was told the first time.
     fn shut(&mut self, grants: Vec<(Grant, Closed)>, again: bool) {
-        let mut early = Vec::new();
+        let (cycles, in_firewall): (Vec<_>, Vec<_>) =
+            grants.into_iter().partition(|(grant, _)| grant.cycle().is_some());
+        cycles.into_iter().for_each(|(grant, why)| self.close_cycle(grant, why, again));
+        if in_firewall.is_empty() {
+            return;
+        }
+        let leaving: Vec<Grant> = in_firewall.iter().map(|(grant, _)| grant.clone()).collect();
+        if let Err(error) = self.hand_over(&leaving) {
+            if !again {
+                self.journal.trouble(&error);
+            }
+            // Once more, for the sake of the others, but what is to be closed does not wait for them for ever.
+            let (ended, early): (Vec<_>, Vec<_>) =
+                in_firewall.into_iter().partition(|(_, why)| again || *why == Closed::Expired);
+            self.later.unclosed.extend(early);
+            return self.close_in_firewall(ended, again);
+        }
+        self.close_in_firewall(in_firewall, again);
+    }
+
+    fn close_in_firewall(&mut self, grants: Vec<(Grant, Closed)>, again: bool) {
+        if let Some(firewall) = &mut self.firewall {
+            let all: Vec<Grant> = grants.iter().map(|(grant, _)| grant.clone()).collect();
+            // What fails is tried again one by one, and told then.
+            let _ = firewall.close_together(&all);
+        }
+        let (mut closed, mut hangs) = (Vec::new(), false);
         for (grant, why) in grants {
-            if grant.cycle().is_some() {
-                self.close_cycle(grant, why, again);
+            // Nor is it asked for each of thousands when it does not answer.
+            if hangs {
+                self.later.unclosed.push((grant, why));
                 continue;
             }
             match self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.close(&grant)) {
-                Ok(()) => {
-                    self.journal.closed(&grant, why);
-                    early.extend(Some(grant).filter(|_| why != Closed::Expired));
-                }
+                Ok(()) => closed.push((grant, why)),
                 Err(error) => {
                     if !again {
                         self.journal.trouble(&error);
                     }
+                    hangs = error.is_unknown();
                     self.later.unclosed.push((grant, why));
                 }
             }
         }
-        self.note_closed(&early);
+        let early = closed.iter().filter(|(_, why)| *why != Closed::Expired);
+        self.note_closed(early.map(|(grant, _)| grant.id).collect());
+        closed.iter().for_each(|(grant, why)| self.journal.closed(grant, *why));
     }
 
     /// What others have open for the same addresses stays open.
-    fn hand_over(&mut self, leaving: &[Grant]) {
-        let Some(firewall) = &mut self.firewall else { return };
+    fn hand_over(&mut self, leaving: &[Grant]) -> Result<(), firewall::Error> {
+        let Some(firewall) = &mut self.firewall else { return Ok(()) };
         let addresses: BTreeSet<IpAddr> = leaving.iter().map(|grant| grant.allow).collect();
         let others = addresses.into_iter().flat_map(|allow| self.gate.grants_for(allow));
         let mut others = others.filter(|other| other.is_in_firewall()).peekable();
         if others.peek().is_none() {
-            return;
+            return Ok(());
         }
-        if let Err(error) = firewall.hand_over(leaving, others, Timestamp::now()) {
-            self.journal.trouble(&error);
-        }
+        firewall.hand_over(leaving, others, Timestamp::now())
     }
 
     pub fn try_again(&mut self, now: Timestamp) {
@@ -109,14 +129,17 @@ impl Daemon<'_> {
 
     /// The firewall was emptied: all that was open there is closed.
     pub fn forget_flushed(&mut self, why: Closed) {
-        let flushed = self.gate.take(|grant| grant.cycle().is_none());
-        self.note_closed(&flushed);
+        let unclosed = std::mem::take(&mut self.later.unclosed);
+        let (cycles, unclosed): (Vec<_>, Vec<_>) = unclosed.into_iter().partition(|(grant, _)| grant.cycle().is_some());
+        self.later.unclosed = cycles;
+        let mut flushed = self.gate.take(|grant| grant.cycle().is_none());
+        flushed.extend(unclosed.into_iter().map(|(grant, _)| grant));
+        self.note_closed(flushed.iter().map(|grant| grant.id).collect());
         flushed.iter().for_each(|grant| self.journal.closed(grant, why));
     }
 
     /// These shall stay closed should we die now.
-    pub fn note_closed(&mut self, grants: &[Grant]) {
-        let ids: Vec<GrantId> = grants.iter().map(|grant| grant.id).collect();
+    fn note_closed(&mut self, ids: Vec<GrantId>) {
         if ids.is_empty() {
             return;
         }

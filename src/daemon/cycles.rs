@@ -116,7 +116,6 @@ impl Daemon<'_> {
             self.journal.note(Level::Warning, "too many commands that open something wait to be run already");
             return self.give_up(opening, Closed::Failed);
         }
-        self.gate.told(opening.grant.id);
         self.journal.opened(opening, "fwknop");
         self.add_turn(opening.grant.clone(), Part::Open);
     }
@@ -166,8 +165,13 @@ impl Daemon<'_> {
     fn run_turns(&mut self) {
         while let Some(turn) = self.aside.cycles.next() {
             let (errand, part) = (turn.errand.clone(), turn.part);
-            if let (Part::Open, Err(error)) = (part, self.gate.begin(turn.grant.id)) {
+            if part == Part::Open
+                && let Err(error) = self.gate.begin(turn.grant.id)
+            {
                 self.journal.trouble(&error);
+                self.journal
+                    .note(Level::Error, format!("ended   grant={} cycle=open reason=replay-store", turn.grant.id));
+                continue;
             }
             if !self.aside.cycles.start(turn) {
                 break;

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 impl Daemon<'_> {
     /// As far as a packet comes before anything is written to the disk: what is decided waits in `batch`.
     pub fn examine(&mut self, datagram: &Datagram, batch: &mut Vec<Unsettled>) {
-        let now = Timestamp::now();
+        let now = self.now();
         let examined = self.gate.examine(datagram, now);
         self.go_on(examined, batch, now);
     }
@@ -20,7 +20,7 @@ impl Daemon<'_> {
     pub fn conclude(&mut self) {
         let mut batch = Vec::new();
         while let Some(worked) = self.pool.take() {
-            let now = Timestamp::now();
+            let now = self.now();
             let examined = self.gate.conclude(worked, now);
             self.go_on(examined, &mut batch, now);
         }
@@ -54,16 +54,19 @@ impl Daemon<'_> {
         if let Some(error) = self.gate.take_trouble() {
             self.journal.trouble(&error);
         }
-        let now = Timestamp::now();
         for (origin, verdict) in settled {
+            let now = self.now();
             match verdict {
-                Verdict::Open(opening) => self.open(opening, now),
+                Verdict::Open(mut opening) => {
+                    self.gate.retime(&mut opening);
+                    self.open(opening, now);
+                }
                 Verdict::Run(errand) => self.run_errand(*errand),
                 Verdict::Refuse(refusal) => self.journal.refused(&origin, &refusal, now),
             }
         }
         // Only what was authentic is ever stored, and only then is there anything to forget.
-        if let Err(error) = self.gate.tidy(now) {
+        if let Err(error) = self.gate.tidy(Timestamp::now()) {
             self.journal.trouble(&error);
         }
     }
@@ -94,9 +97,9 @@ impl Daemon<'_> {
     /// All or nothing: when the firewall does not take a grant, it is as if it had never been given.
     pub fn tell_firewall(&mut self, opening: &Opening, now: Timestamp) -> bool {
         let Some(firewall) = &mut self.firewall else { return false };
-        match firewall.open(&opening.grant, now) {
+        match firewall.renew(&opening.grant, &opening.supersedes, now) {
             Ok(()) => {
-                self.gate.told(opening.grant.id);
+                self.gate.told(opening);
                 true
             }
             Err(error) => {

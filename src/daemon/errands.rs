@@ -11,7 +11,6 @@ use super::journal::{Closed, Level};
 use super::run::Daemon;
 use crate::gate::Opening;
 use crate::grant::Errand;
-use crate::time::Timestamp;
 
 /// Each kind by itself: slow commands keep nobody from being let in.
 pub struct Errands {
@@ -74,8 +73,10 @@ impl Daemon<'_> {
         };
         self.journal.note(Level::Info, format!("Resolved NAT IP in SPA message: {} is {address}", host.name)); // L47
         grant.access = grant.access.at_address(address);
-        match self.gate.locate(&opening.grant) {
-            Ok(true) => self.change_firewall(&opening, Timestamp::now()),
+        let now = self.now();
+        self.gate.retime(&mut opening);
+        match self.gate.locate(&opening) {
+            Ok(true) => self.change_firewall(&opening, now),
             // What ended while the name was looked up has been told.
             Ok(false) => {}
             Err(error) => {

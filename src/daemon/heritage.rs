@@ -11,23 +11,25 @@ use super::lookout::Lookout;
 use super::run::Daemon;
 use crate::config::ServerSettings;
 use crate::firewall::{self, Error, Features, Firewall, SetUp};
-use crate::gate::Opening;
+use crate::gate::{Opening, TakenUp};
 use crate::grant::GrantId;
 use crate::time::Timestamp;
 
 impl Daemon<'_> {
-    /// The grants of the store: from now on they are ours to close. What a command should have closed already is next.
-    pub fn take_up(&mut self) {
-        match self.gate.take_up(Timestamp::now()) {
-            Ok(unread) => unread.iter().for_each(|id| {
-                let text =
-                    format!("[*] grant {id} was left open by another version and cannot be read: close it by hand");
-                self.journal.note(Level::Error, text);
-            }),
-            Err(error) => self.journal.trouble(&error),
+    /// The grants of the store: from now on they are ours to close. What a command should have closed already is next. Tells
+    /// whether the firewall may hold any.
+    pub fn take_up(&mut self) -> bool {
+        let taken = self.gate.take_up(Timestamp::now()).unwrap_or_else(|error| {
+            self.journal.trouble(&error);
+            TakenUp::default()
+        });
+        for id in taken.unread {
+            let text = format!("[*] grant {id} was left open by another version and cannot be read: close it by hand");
+            self.journal.note(Level::Error, text);
         }
         let told = self.gate.grants().filter(|grant| !self.gate.is_untold(grant.id));
         told.for_each(|grant| self.journal.adopted(grant));
+        taken.any_ended || self.gate.grants().any(|grant| grant.cycle().is_none())
     }
 
     /// Set-up, and what was left open: taken over, or closed when so configured.
@@ -86,7 +88,7 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// What the former daemon died of, as it were. `there`: at least a part of it is open.
+    /// One that the former daemon may not have come to. `there`: at least a part of it is open.
     fn open_left(&mut self, opening: Opening, there: bool) {
         let now = Timestamp::now();
         if opening.grant.access.name().is_some() {

@@ -76,7 +76,7 @@ fn change_firewall(
     if is_needed && daemon.firewall.is_none() && daemon.dry_run.is_none() {
         let done = daemon.open_firewall(server);
         if done.is_err() {
-            daemon.firewall = None;
+            (daemon.firewall, daemon.lookout) = (None, None);
         }
         done?;
     }

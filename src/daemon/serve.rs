@@ -26,7 +26,6 @@ use super::{detach, panics, run_dir, store};
 use crate::config::{Complaints, LoadOptions, ServerSettings};
 use crate::firewall::Firewall;
 use crate::gate::Gate;
-use crate::grant::Grant;
 
 /// Everything from the settings to the end. `locked` is whether memory stays out of the swap space.
 pub fn serve(
@@ -101,9 +100,13 @@ fn get_ready(
     needs_firewall: bool,
 ) -> Result<(), Failed> {
     if !args.test {
-        daemon.take_up();
+        let holds_any = daemon.take_up();
         if needs_firewall {
             daemon.open_firewall(server)?;
+        } else if holds_any && let Err(error) = daemon.open_firewall(server) {
+            // Nothing is to be opened there, and commands are run without it.
+            (daemon.firewall, daemon.lookout) = (None, None);
+            daemon.journal.trouble(&error);
         }
         daemon.close_orphans();
         daemon.open_left_cycles();
@@ -166,16 +169,15 @@ fn code(end: &End) -> ExitCode {
 /// Leaves nothing of ours behind, when so configured.
 fn clean_up(daemon: &mut Daemon<'_>) {
     if !daemon.flush_at_exit {
+        if let Err(error) = daemon.gate.rest() {
+            daemon.journal.trouble(&error);
+        }
         return;
     }
     // First what needs no patience.
     if let Some(firewall) = &mut daemon.firewall {
         match firewall.flush() {
             Ok(()) => {
-                let unclosed = daemon.later.unclosed.iter().map(|(grant, _)| grant);
-                let unclosed: Vec<Grant> = unclosed.filter(|grant| grant.cycle().is_none()).cloned().collect();
-                daemon.note_closed(&unclosed);
-                unclosed.iter().for_each(|grant| daemon.journal.closed(grant, Closed::Exit));
                 daemon.forget_flushed(Closed::Exit);
             }
             Err(error) => daemon.journal.trouble(&error),

@@ -176,6 +176,19 @@ impl State {
         Ok(GrantId(self.number(LAST_GRANT)?.unwrap_or_default()))
     }
 
+    /// What outlives the memory of packets: what is open, and the highest number.
+    pub fn leave(mut self) -> Result<(Kept, GrantId), StoreError> {
+        Ok((self.kept()?, self.last_grant()?))
+    }
+
+    /// What another left.
+    pub fn take_over(&mut self, (kept, last): &(Kept, GrantId)) -> Result<(), StoreError> {
+        self.told(kept.told);
+        self.set_aside(*last)?;
+        kept.grants.iter().try_for_each(|grant| self.keep(grant, &[]))?;
+        self.settle()
+    }
+
     /// How many keys are remembered.
     pub fn count(&mut self) -> Result<u64, StoreError> {
         self.read(SEEN, |table| Ok(table.len()?)).map(Option::unwrap_or_default)
@@ -226,7 +239,12 @@ impl State {
             Batch::Open(transaction) => transaction,
             Batch::Nothing => {
                 self.seen = None;
-                self.with_db(|db| Ok(Box::new(db.begin_write()?)))?
+                let begun = self.with_db(|db| Ok(Box::new(db.begin_write()?)));
+                if begun.is_err() {
+                    // Nothing is lost but this.
+                    self.batch = Batch::Nothing;
+                }
+                begun?
             }
             Batch::Lost => return Err(StoreError(Box::new(BatchLost))),
         };
@@ -309,6 +327,11 @@ impl ReplayStore for State {
 
     fn told(&mut self, up_to: GrantId) {
         self.aside.told = up_to;
+    }
+
+    fn rest(&mut self) -> Result<(), StoreError> {
+        self.add(|_| Ok(()))?;
+        self.settle()
     }
 
     fn kept(&mut self) -> Result<Kept, StoreError> {
@@ -420,6 +443,8 @@ impl<'a> Tables<'a> {
         if !aside.lapsed.is_empty() {
             self.unkeep(&aside.lapsed)?;
         }
+        // Numbers may have been given out that nothing was written for.
+        self.raise(LAST_GRANT, aside.told.0)?;
         self.raise(TOLD, aside.told.0)
     }
 

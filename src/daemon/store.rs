@@ -32,13 +32,20 @@ pub fn open(
 /// Also tells how many entries came from the original's digest cache. The pid file must be ours, and the run directory
 /// prepared.
 pub fn open_state(server: &ServerSettings, rotate: bool) -> Result<(State, usize), Failed> {
+    let max_age = server.gate.max_age;
+    let open = || State::open(&server.run_dir, Timestamp::now(), max_age);
+    let store = server.run_dir.join(state::FILE);
+    // One that cannot be read is renamed all the same: that may be what it is for.
+    let left = (rotate && store.exists()).then(|| open().ok()?.leave().ok()).flatten();
     if rotate {
-        for file in [&server.run_dir.join(state::FILE), &server.digest_file] {
+        for file in [&store, &server.digest_file] {
             rename_to_old(file)?;
         }
     }
-    let max_age = server.gate.max_age;
-    let mut state = State::open(&server.run_dir, Timestamp::now(), max_age)?;
+    let mut state = open()?;
+    if let Some(left) = left {
+        state.take_over(&left)?;
+    }
     let imported = state.import_digest_cache(&server.digest_file, max_age, Timestamp::now())?;
     Ok((state, imported))
 }

@@ -201,7 +201,7 @@ impl Error {
     }
 
     /// It may have been done nevertheless, or be done later.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub fn is_unknown(&self) -> bool {
         matches!(self, Error::Stuck { .. } | Error::Hung { .. })
     }
 

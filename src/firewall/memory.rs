@@ -22,6 +22,8 @@ pub struct Memory {
     listed: BTreeSet<Key>,
     /// What somebody else removed, and is to be put back.
     lost: Vec<Rule>,
+    /// What it held before that, perhaps: of grants of a former daemon in whose place another is expected.
+    others: Vec<Rule>,
     /// Perhaps the firewall never held what is of these: when it does not, nobody removed it.
     doubtful: BTreeSet<GrantId>,
     /// It has been listed before: what is there and not known is not from a former daemon.
@@ -75,9 +77,13 @@ impl Memory {
             if !told {
                 self.doubtful.insert(rule.tag.grant);
             }
-            let enough = |held: &Rule| held.until >= rule.until && held.to == rule.to;
-            if !self.rules.get(&key(rule.spot, rule.to)).is_some_and(enough) {
-                self.note_listed(rule);
+            let held = self.rules.get(&key(rule.spot, rule.to)).cloned();
+            match held {
+                Some(held) if held.until >= rule.until && held.to == rule.to => self.others.push(rule),
+                held => {
+                    self.others.extend(held);
+                    self.note_listed(rule);
+                }
             }
         }
     }

@@ -212,7 +212,13 @@ impl Firewall {
 
     /// Lets the grant's address reach its services until it ends: all of them, or none and an error.
     pub fn open(&mut self, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-        self.open_rules(&self.backend.rules(grant, self.replies), &BTreeSet::new(), now)
+        self.renew(grant, &[], now)
+    }
+
+    /// The same in the place of others, which are not closed any more: what they hold is the new grant's, whenever they end.
+    pub fn renew(&mut self, grant: &Grant, instead_of: &[Grant], now: Timestamp) -> Result<(), Error> {
+        let leaving = instead_of.iter().map(|older| older.id).collect();
+        self.open_rules(&self.backend.rules(grant, self.replies), &leaving, now)
     }
 
     /// Before `leaving` are closed: what `others` have open as well is theirs from now on, until their own end. What led

@@ -428,12 +428,44 @@ fn what_did_not_come_about_does_not_stand_again() {
 }
 
 #[test]
+fn what_was_closed_meanwhile_does_not_come_back() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    let Verdict::Open(second) = gate.handle(&knock("tcp/22", NOW), NOW) else { panic!("refused") };
+    assert_eq!(gate.take(|_| true), std::slice::from_ref(&second.grant));
+    gate.withdraw(&second).unwrap();
+    assert_eq!(gate.grants().count(), 0);
+    assert!(!gate.locate(&second).unwrap());
+}
+
+#[test]
+fn a_clock_that_is_set_before_it_is_opened_changes_its_end() {
+    let mut gate = gate(vec![stanza(1, "key")]);
+    let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
+    let Verdict::Open(mut second) = gate.handle(&knock("tcp/22", NOW), NOW) else { panic!("refused") };
+    for (shift, back) in [
+        (Shift::Ahead(Duration::from_secs(3600)), Shift::Back(Duration::from_secs(3600))),
+        (Shift::Back(Duration::from_secs(60)), Shift::Ahead(Duration::from_secs(60))),
+    ] {
+        let before = second.clone();
+        gate.clock_was_set(shift).unwrap();
+        gate.retime(&mut second);
+        assert_eq!(second.grant.until, before.grant.until.shifted(shift));
+        assert_eq!(second.supersedes[0].until, first.until.shifted(shift));
+        gate.clock_was_set(back).unwrap();
+        gate.retime(&mut second);
+        assert_eq!(second, before);
+    }
+}
+
+#[test]
 fn the_next_daemon_is_told_what_the_firewall_may_not_know() {
     let mut gate = gate(vec![stanza(1, "key")]);
     let first = grant(gate.handle(&knock("tcp/22", NOW), NOW));
     assert!(gate.is_untold(first.id));
-    assert_eq!(gate.reopen(first.id).map(|opening| opening.grant), Some(first.clone()));
-    gate.told(first.id);
+    let opening = gate.reopen(first.id).unwrap();
+    assert_eq!(opening.grant, first);
+    gate.told(&opening);
     assert!(!gate.is_untold(first.id));
     let second = grant(gate.handle(&knock("tcp/22", NOW), NOW));
     assert!(gate.is_untold(second.id) && !gate.is_untold(first.id));

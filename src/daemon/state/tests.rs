@@ -218,6 +218,36 @@ fn what_is_no_reason_to_write_is_written_with_what_is() {
 }
 
 #[test]
+fn a_new_memory_takes_over_what_is_open_and_no_packet() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    remember(&mut state, &entry([1, 2], 1000, Some(1120), 9));
+    let grant = kept::tests::waiting(7);
+    state.told(grant.id);
+    state.keep(&grant, &[]).and_then(|()| state.settle()).unwrap();
+    let left = state.leave().unwrap();
+    fs::remove_file(dir.path().join(FILE)).unwrap();
+    let mut state = open(dir.path());
+    state.take_over(&left).unwrap();
+    let kept = state.kept().unwrap();
+    assert_eq!((kept.grants, kept.told), (vec![grant], GrantId(7)));
+    assert_eq!((state.last_grant().unwrap(), state.count().unwrap()), (GrantId(9), 0));
+}
+
+#[test]
+fn the_last_write_leaves_nothing_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    let grant = kept::tests::waiting(7);
+    state.keep(&grant, &[]).and_then(|()| state.settle()).unwrap();
+    state.told(GrantId(8));
+    state.lapse(vec![grant.id]);
+    state.rest().unwrap();
+    let kept = state.kept().unwrap();
+    assert_eq!((kept.grants, kept.told, state.last_grant().unwrap()), (vec![], GrantId(8), GrantId(8)));
+}
+
+#[test]
 fn the_file_is_for_us_alone_and_a_damaged_one_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();

@@ -24,10 +24,12 @@ impl Memory {
     pub(super) fn compare(&mut self, listed: Vec<Entry>, undone: bool) -> Vec<Entry> {
         let former = std::mem::replace(self, Self { begun: true, ..Self::default() });
         let (mut known, mut lost) = (by_what_is_told(former.rules.into_values()), by_what_is_told(former.lost));
+        let mut others = by_what_is_told(former.others);
         let (mut surplus, mut strangers) = (Vec::new(), false);
         for entry in listed {
             let Some(until) = entry.end() else { continue };
-            match take(&mut known, &entry, until).or_else(|| take(&mut lost, &entry, until)) {
+            let found = [&mut known, &mut lost, &mut others].into_iter().find_map(|rules| take(rules, &entry, until));
+            match found {
                 Some(rule) => surplus.extend(self.keep(rule)),
                 None if former.begun => {
                     strangers = true;
@@ -181,6 +183,29 @@ mod tests {
         let surplus = restored.compare(listing(&[shorter.clone(), closed.clone()]), false);
         assert_eq!(surplus, listing(&[shorter, closed]));
         assert_eq!(restored.lost, [a, b], "all that is missing is put back");
+    }
+
+    #[test]
+    fn whose_it_is_is_known_also_when_another_was_expected() {
+        let (longer, shorter) = (rule(2, HERE, 9), rule(1, HERE, 5));
+        for (first, second, told) in [(&shorter, &longer, false), (&longer, &shorter, true)] {
+            for there in [&longer, &shorter] {
+                let mut next = Memory::default();
+                next.expect(vec![first.clone()], true);
+                next.expect(vec![second.clone()], told);
+                assert!(next.compare(listing(std::slice::from_ref(there)), false).is_empty());
+                assert!(next.holds(there) && next.lost.is_empty(), "{first:?}, {there:?}: {next:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_never_have_been_there_is_not_missing() {
+        let mut next = Memory::default();
+        next.expect(vec![rule(1, HERE, 9)], false);
+        next.expect(vec![rule(2, THERE, 9)], true);
+        assert!(next.compare(Vec::new(), false).is_empty());
+        assert_eq!(next.lost, [rule(2, THERE, 9)], "its chain was emptied");
     }
 
     #[test]

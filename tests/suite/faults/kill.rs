@@ -62,12 +62,16 @@ fn while_a_grant_is_closed() {
             let tracer = site.kills_before(step, &daemon);
             let id = daemon.logs.text().split("grant=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
             let (output, said) = grants(&site.scene, &["close", &id, "--yes"]);
+            let answered = output.status.success();
             if survived(daemon, tracer) {
-                assert!(output.status.success(), "{wall:?}: {said}");
+                assert!(answered, "{wall:?}: {said}");
                 return None;
             }
             let left = site.left_by_the_dead();
-            site.goes(site.scene.daemon());
+            let daemon = site.scene.daemon();
+            let there = held(&site.scene);
+            assert!(!answered || there == 0, "{wall:?}, {step:?}: what was closed is open: {}", daemon.logs.text());
+            site.goes(daemon);
             Some(left)
         });
         println!("{wall:?}: open when killed before a step of the end: {found:?}");
