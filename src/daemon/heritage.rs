@@ -12,13 +12,13 @@ use super::run::Daemon;
 use crate::config::ServerSettings;
 use crate::firewall::{self, Error, Features, Firewall, SetUp};
 use crate::gate::{Opening, TakenUp};
-use crate::grant::GrantId;
+use crate::grant::{Grant, GrantId};
 use crate::time::Timestamp;
 
 impl Daemon<'_> {
     /// The grants of the store: from now on they are ours to close. What a command should have closed already is next. Tells
     /// whether the firewall may hold any.
-    pub fn take_up(&mut self) -> bool {
+    pub fn take_up(&mut self, server: &ServerSettings) -> bool {
         let taken = self.gate.take_up(Timestamp::now()).unwrap_or_else(|error| {
             self.journal.trouble(&error);
             TakenUp::default()
@@ -27,8 +27,9 @@ impl Daemon<'_> {
             let text = format!("[*] grant {id} was left open by another version and cannot be read: close it by hand");
             self.journal.note(Level::Error, text);
         }
+        let goes_on = |grant: &&Grant| grant.cycle().is_some() || !server.flush_at_init;
         let told = self.gate.grants().filter(|grant| !self.gate.is_untold(grant.id));
-        told.for_each(|grant| self.journal.adopted(grant));
+        told.filter(goes_on).for_each(|grant| self.journal.adopted(grant));
         taken.any_ended || self.gate.grants().any(|grant| grant.cycle().is_none())
     }
 

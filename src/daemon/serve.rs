@@ -100,7 +100,7 @@ fn get_ready(
     needs_firewall: bool,
 ) -> Result<(), Failed> {
     if !args.test {
-        let holds_any = daemon.take_up();
+        let holds_any = daemon.take_up(server);
         if needs_firewall {
             daemon.open_firewall(server)?;
         } else if holds_any && let Err(error) = daemon.open_firewall(server) {

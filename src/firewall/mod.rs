@@ -229,9 +229,20 @@ impl Firewall {
         others: impl Iterator<Item = &'a Grant>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let given_up: Vec<Rule> = leaving.iter().flat_map(|grant| self.backend.rules(grant, self.replies)).collect();
-        let spots: BTreeSet<Spot> = given_up.iter().map(|rule| rule.spot).collect();
         let from: BTreeSet<GrantId> = leaving.iter().map(|grant| grant.id).collect();
+        let mut spots: BTreeSet<Spot> = BTreeSet::new();
+        for rule in leaving.iter().flat_map(|grant| self.backend.rules(grant, self.replies)).collect::<Vec<_>>() {
+            let found = self.find(&rule, now)?;
+            // Of many there is one that holds the rule: when another leaves, nothing is to be done. The kernel may have been
+            // faster.
+            let holder = found.map(|found| self.holder(&rule, &found));
+            if holder.is_none_or(|holder| holder.is_some_and(|grant| from.contains(&grant))) {
+                spots.insert(rule.spot);
+            }
+        }
+        if spots.is_empty() {
+            return Ok(());
+        }
         let mut done = Ok(());
         for other in others.filter(|other| other.until > now) {
             let mut rules = self.backend.rules(other, self.replies);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{FORWARDING_SNAT, Scene, each_variant, stanzas};
 use crate::support::clock::FakeClock;
-use crate::support::many::leave_rules;
+use crate::support::many::{leave_rules, seen_after};
 use crate::support::peers::{Daemon, Maker, READY};
 use crate::support::scene::PORT;
 use crate::support::{PATIENCE, within};
@@ -110,23 +110,13 @@ fn many_are_closed_while_somebody_changes_the_ruleset_all_the_time() {
     daemon.stop();
 }
 
-/// When the last of the others was still seen, counted from the moment at which they end: by a listing that began then.
+/// How late the last of the others was still seen.
 fn closes(scene: &Scene, end: u64, staying: usize, look: impl Fn(&[String])) -> Duration {
-    // A rule ends with the second that it names.
-    let due = UNIX_EPOCH + Duration::from_secs(end + 1);
-    let mut late = Duration::ZERO;
-    let all_closed = || {
-        let begun = due.elapsed().unwrap_or_default();
+    seen_after(end, || {
         let rules = scene.iptables().rules();
         look(&rules);
-        let left = rules.iter().filter(|rule| rule.contains("_exp_")).count() > staying;
-        if left {
-            late = begun;
-        }
-        !left
-    };
-    assert!(within(PATIENCE, all_closed), "not closed");
-    late
+        rules.iter().filter(|rule| rule.contains("_exp_")).count() > staying
+    })
 }
 
 /// To open them by knocks would take these tests too long. Returns when they end: the `later` ones a minute after the others.

@@ -1,6 +1,9 @@
 //! Thousands of grants as a killed daemon leaves them in iptables: to open them by knocks would take a test too long.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::netns::Host;
+use super::{PATIENCE, within};
 
 /// So many grants with that end, half of which forward and are rules in two tables; and `later` ones spread among them.
 pub fn leave_rules(host: &Host, variant: &str, (count, end): (usize, u64), (later, later_end): (usize, u64)) {
@@ -24,4 +27,20 @@ pub fn leave_rules(host: &Host, variant: &str, (count, end): (usize, u64), (late
             host.feed(&format!("iptables-{variant}-restore"), &["--noflush"], &script);
         }
     }
+}
+
+/// How late after a second, with which something ends, it was still to be seen: by a look that began then. Looks take their time.
+pub fn seen_after(second: u64, mut still: impl FnMut() -> bool) -> Duration {
+    let due = UNIX_EPOCH + Duration::from_secs(second + 1);
+    let mut late = Duration::ZERO;
+    let gone = || {
+        let begun = due.elapsed().unwrap_or_default();
+        let seen = still();
+        if seen {
+            late = begun;
+        }
+        !seen
+    };
+    assert!(within(PATIENCE, gone), "it does not end");
+    late
 }
