@@ -9,8 +9,9 @@ mod difference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::adopt::Adopted;
 use super::rule::END;
-use super::{Adopted, Entry, Error, Firewall, Kind, Output, Rule, Spot, Tag, Value};
+use super::{Entry, Error, Firewall, Kind, Output, Rule, Spot, Tag, Value};
 use crate::grant::{Grant, GrantId};
 use crate::time::Timestamp;
 

@@ -8,6 +8,7 @@
 //! * Before anything is opened, set-up is in place: somebody may have reloaded the ruleset since.
 //! * What is not ours is never changed. What is ours says so, with its [`Tag`].
 
+mod adopt;
 mod backend;
 mod concern;
 mod ends;
@@ -28,17 +29,15 @@ mod rule;
 mod ruleset;
 mod runner;
 mod settings;
+mod table;
 mod tidy;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use crate::crypto::openpgp::Fingerprint;
 use crate::grant::{Grant, GrantId};
 use crate::net::Service;
-use crate::time::{Lifetime, Timestamp};
+use crate::time::Timestamp;
 
 pub use backend::{Backend, Change, Command, Element, Line, Output, Pass, Remains, SetUp, Step, Verb};
 pub use concern::Concern;
@@ -52,7 +51,6 @@ pub use known::{ALL, BackendName, NAMES};
 use memory::Memory;
 pub use nftables::{NFTABLES, Nftables};
 pub use pf::{Anchor, AnchorError, PF, Pf, Syntax};
-use rule::access_of;
 pub use rule::{Entry, Kind, NotOurs, Rule, Spot, Tag, Value};
 use runner::transactions;
 pub use runner::{Failed, Runner, System};
@@ -285,68 +283,6 @@ impl Firewall {
         }
     }
 
-    /// What a former daemon had opened, or was about to when `is_told` says no. To be said before [`set_up`](Self::set_up):
-    /// what of it is missing then was undone by somebody while no daemon ran.
-    pub fn expect<'a>(&mut self, grants: impl Iterator<Item = &'a Grant>, is_told: impl Fn(&Grant) -> bool) {
-        for grant in grants {
-            let told = is_told(grant);
-            self.stood |= told;
-            if self.backend.is_remembered() {
-                let rules = self.backend.rules(grant, self.replies);
-                self.memory.get_or_insert_default().expect(rules, told);
-            }
-        }
-    }
-
-    /// What a former daemon left open: from now on ours to close. What should have ended already is closed at once: the
-    /// kernel's clock stands still while a machine sleeps. What the kernel would never close, because somebody restored it
-    /// from a saved ruleset, gets the end its tag says.
-    pub fn adopt(&mut self, now: Timestamp) -> Result<Vec<Grant>, Error> {
-        if self.memory.is_some() {
-            return self.adopt_remembered(now);
-        }
-        let mut found: BTreeMap<(GrantId, IpAddr), Adopted> = BTreeMap::new();
-        for entry in self.entries()? {
-            let Some(tag) = entry.tag() else { continue };
-            // Whole seconds, cut off, both of them: the second in progress counts.
-            let tagged = Timestamp::from_secs(tag.until.saturating_add(1));
-            if tagged <= now {
-                self.close_entry(&entry)?;
-                continue;
-            }
-            let left = entry.remaining.map_or(LONGEST, |remaining| remaining + Duration::from_secs(1));
-            let until = now.plus(left).min(tagged);
-            if entry.remaining.is_none() && !self.limit(&entry, tag, now.until(until))? {
-                continue;
-            }
-            let new = || Adopted { until, certificate: tag.certificate(), entries: Vec::new() };
-            let adopted = found.entry((tag.grant, entry.spot.address)).or_insert_with(new);
-            adopted.until = until.min(adopted.until);
-            adopted.entries.push(entry);
-        }
-        let adopted = found.into_iter().filter_map(|((id, allow), adopted)| adopted.grant(id, allow, now));
-        Ok(adopted.collect())
-    }
-
-    /// What is open, for people; with `all` also the whole firewall as its own tool shows it.
-    pub fn list(&mut self, all: bool) -> Result<String, Error> {
-        let now = Timestamp::now();
-        let mut entries = self.entries()?;
-        for entry in &mut entries {
-            let end = entry.end().map(Timestamp::from_secs);
-            entry.remaining = entry.remaining.or_else(|| end.map(|end| now.until(end)));
-        }
-        let mut text = table(&entries);
-        if all {
-            for output in self.run(&self.backend.list_all())? {
-                let Output::Text(whole) = output else { continue };
-                text.push('\n');
-                text.push_str(&whole);
-            }
-        }
-        Ok(text)
-    }
-
     /// Removes everything of ours, open grants included, and nothing else.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.seen = None;
@@ -489,16 +425,6 @@ impl Firewall {
         }
     }
 
-    /// Lets an entry that would stay for ever end after `lasts`. `false`: it is gone.
-    fn limit(&mut self, entry: &Entry, tag: Tag, lasts: Duration) -> Result<bool, Error> {
-        let rule = Rule { spot: entry.spot, to: entry.to, until: Timestamp::from_secs(tag.until), tag };
-        let changes = self.backend.open(&rule, Some(entry), lasts)?;
-        match self.apply(changes) {
-            Err(gone) if gone.is_stale() => Ok(false),
-            done => done.map(|()| true),
-        }
-    }
-
     fn tear_down(&mut self) -> Result<(), Error> {
         let runner = &mut *self.runner;
         match (tear_down(&*self.backend, runner), self.backend.stand_in()) {
@@ -551,25 +477,6 @@ fn tear_down(backend: &dyn Backend, runner: &mut dyn Runner) -> Result<(), Error
     run(&backend.tear_down(&survey)?).map(|_| ())
 }
 
-/// A grant as it is put together from the firewall's entries.
-struct Adopted {
-    until: Timestamp,
-    certificate: Option<Fingerprint>,
-    entries: Vec<Entry>,
-}
-
-impl Adopted {
-    /// `None`: there is nothing that makes a grant.
-    fn grant(self, id: GrantId, allow: IpAddr, now: Timestamp) -> Option<Grant> {
-        let Self { until, certificate, entries } = self;
-        // Not missing, because it is not over.
-        let seconds = now.until(until).as_millis().div_ceil(1000);
-        let lifetime = Lifetime::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))?;
-        let (access, at) = access_of(&entries)?;
-        Some(Grant { id, allow, access, at, lifetime, until, certificate, knock: None })
-    }
-}
-
 fn with_cause(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
@@ -581,40 +488,6 @@ const LOOK: &str = "look at the whole firewall with: fwknopd --fw-list-all";
 const LACKING: &str = "the kernel may lack a module that this needs (nf_tables, nft_ct, nft_nat, nft_masq; for iptables nft_compat, \
                        xt_comment, xt_nat, xt_MASQUERADE): load it with modprobe, or \
                        start the kernel that is installed";
-
-/// No grant lasts longer.
-const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// A comment of somebody else must not steer the terminal.
-fn printable(comment: &str) -> String {
-    comment.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
-/// One line per opening, those that end first on top.
-fn table(entries: &[Entry]) -> String {
-    let mut entries: Vec<&Entry> = entries.iter().collect();
-    entries.sort_by_key(|entry| (entry.remaining.unwrap_or(Duration::MAX), entry.spot));
-    let mut text = format!("{:<39}  {:<9}  {:<10}  {}\n", "ADDRESS", "SERVICE", "REMAINING", "GRANT");
-    for entry in &entries {
-        let address = entry.spot.address.to_string();
-        let service = entry.spot.service.map_or("all".to_owned(), |service| service.to_string());
-        let remaining = entry.remaining.map_or("for ever".to_owned(), |left| format!("{}s", left.as_secs()));
-        let grant = match (entry.tag(), &entry.comment) {
-            (Some(tag), _) => tag.grant.to_string(),
-            (None, _) if entry.end().is_some() => "-".to_owned(),
-            (None, Some(comment)) => format!("not ours: {}", printable(comment)),
-            (None, None) => "not ours".to_owned(),
-        };
-        let line = format!("{address:<39}  {service:<9}  {remaining:<10}  {grant:<5}  {entry}");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text.push_str(&match entries.len() {
-        0 => "nothing is open\n".to_owned(),
-        count => format!("{count} open\n"),
-    });
-    text
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::table::table;
 use super::*;
 use crate::grant::Access;
+use crate::time::Lifetime;
 
 /// A firewall of plain commands, as most are: no transactions, no numbers of changes.
 #[derive(Default)]

@@ -1,3 +1,9 @@
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::digest_cache::DIGEST_HEADER;
 use super::*;
 
 const WINDOW: Option<Duration> = Some(Duration::from_secs(120));

@@ -174,7 +174,7 @@ fn what_iptables_saves_of_a_grant_is_read_as_that_grant() {
     let mut found: Vec<Spot> = entries.iter().map(|entry| entry.spot).collect();
     found.sort();
     assert_eq!(found, expected, "only what we would have written");
-    assert_eq!(crate::firewall::access_of(&entries), Some((granted.access, None)));
+    assert_eq!(crate::firewall::rule::access_of(&entries), Some((granted.access, None)));
 }
 
 #[test]
