@@ -453,8 +453,8 @@ fn restore((at, src, dst, proto, src_port, dst_port): Stored<'_>) -> Seen {
     Seen { origin, at: Timestamp::from_secs(at) }
 }
 
-/// Bytes of the file kept in memory. Enough for hundreds of thousands of entries.
-const CACHE: usize = 4 << 20;
+/// Bytes of the file kept in memory, as it grows: enough for ten thousand grants and hundreds of thousands of packets.
+const CACHE: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests;
