@@ -244,6 +244,19 @@ fn a_lost_set_up_is_made_again_and_the_grant_tried_once_more() {
     assert!(firewall(&broken, None).open(&grant(1, "tcp/22", 30), NOW).is_err());
 }
 
+/// Two knocks of one user within the same moment: what the first one opened is enough for the second, and would stay its own.
+#[test]
+fn a_renewed_grant_holds_its_rules_itself() {
+    let script = Script { check: "in place", ..Script::default() };
+    let there = || Some(entry(Some(30), "fwknop:1:1030"));
+    let (first, second) = (grant(1, "tcp/22", 30), grant(2, "tcp/22", 30));
+    let opened = |script: &Script| script.changes().contains(&"fw open 192.0.2.1 tcp/22".to_owned());
+    firewall(&script, there()).open(&second, NOW).unwrap();
+    assert!(!opened(&script), "somebody else's is enough");
+    firewall(&script, there()).renew(&second, std::slice::from_ref(&first), NOW).unwrap();
+    assert!(opened(&script));
+}
+
 #[test]
 fn only_tagged_rules_that_should_still_be_open_are_adopted() {
     let script = Script::default();
